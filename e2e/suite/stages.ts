@@ -1,0 +1,71 @@
+/** The stages of `npm test` in order: what fails fastest comes first. */
+import { join } from "node:path";
+import { pythonEnv } from "../cluster/pythonEnv.ts";
+import { countJUnit, countVitest, runner } from "./report.ts";
+import { check, type Stage } from "./stage.ts";
+
+const MINUTE = 60_000;
+
+export function stages(root: string, reports: string): Stage[] {
+  const bin = (name: string): string => join(root, "node_modules", ".bin", name);
+  const engine = join(root, "runtime", "engine");
+  const tool = (name: string, needs: string, argv: string[]): Stage =>
+    check(name, needs, { argv, cwd: root, deadlineMs: 5 * MINUTE });
+  const python = (name: string, argv: string[], deadlineMs: number): Stage => ({
+    name,
+    needs: "the Python environment",
+    run: async () => {
+      const env = await pythonEnv();
+      return await check(name, "", { argv: [env.python, ...argv], cwd: engine, deadlineMs }).run();
+    },
+  });
+  const typescriptReport = join(reports, "vitest.json");
+  const pythonReport = join(reports, "pytest.xml");
+  const clusterReport = join(reports, "cluster.json");
+  return [
+    tool("typecheck", "nothing", [bin("tsc"), "--noEmit"]),
+    tool("lint", "nothing", [bin("eslint"), ".", "--max-warnings", "0"]),
+    tool("format", "nothing", [bin("prettier"), "--check", "--log-level", "warn", "."]),
+    tool("verify", "nothing", [bin("node"), "crds/generate/main.ts", "--check"]),
+    runner(
+      "typescript",
+      "etcd, kube-apiserver and redis-server",
+      typescriptReport,
+      countVitest,
+      async () =>
+        await Promise.resolve({
+          argv: [bin("vitest"), "run", "--reporter=default", "--reporter=json", `--outputFile=${typescriptReport}`],
+          cwd: root,
+          deadlineMs: 20 * MINUTE,
+        }),
+    ),
+    python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
+    python("mypy", ["-m", "mypy"], 5 * MINUTE),
+    python("imports", ["-m", "importlinter.cli", "lint"], 2 * MINUTE),
+    runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
+      const env = await pythonEnv();
+      return {
+        argv: [env.python, "-m", "pytest", "-ra", `--junitxml=${pythonReport}`],
+        cwd: engine,
+        env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
+        deadlineMs: 25 * MINUTE,
+      };
+    }),
+    runner("cluster", "a container engine and root", clusterReport, countVitest, async () => {
+      const env = await pythonEnv();
+      return {
+        argv: [
+          bin("vitest"),
+          "run",
+          "--config=e2e/scenarios/vitest.config.ts",
+          "--reporter=verbose",
+          "--reporter=json",
+          `--outputFile=${clusterReport}`,
+        ],
+        cwd: root,
+        env: { CSPS_PYTHON: env.python, CSPS_TEST_MODEL: env.modelFile },
+        deadlineMs: 40 * MINUTE,
+      };
+    }),
+  ];
+}
