@@ -1,0 +1,1 @@
+"""CSPS engine: one rank of a sequence-parallel prefill group or of a decode pool."""

@@ -1,0 +1,1 @@
+"""Exact attention with log-sum-exp, and the merge of partial results."""

@@ -1,0 +1,1 @@
+"""The mesh: how the ranks of one epoch exchange bytes and tensors."""

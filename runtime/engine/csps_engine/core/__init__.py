@@ -1,0 +1,1 @@
+"""Plans, results and shapes that every other layer speaks in. Imports neither torch nor I/O."""

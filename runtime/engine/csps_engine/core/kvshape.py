@@ -1,0 +1,34 @@
+"""Shape of the KV of one model: what a pool stores and what a transfer carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from csps_engine.core.plan import PAGE_TOKENS
+
+DtypeName = Literal["float32", "bfloat16", "float16"]
+DTYPE_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class KvShape:
+    """Keys are stored after RoPE, in the interleaved-pairs layout."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: DtypeName
+    page_tokens: int = PAGE_TOKENS
+
+    def token_layer_bytes(self) -> int:
+        """Bytes of K and V of one token in one layer."""
+        return 2 * self.kv_heads * self.head_dim * DTYPE_BYTES[self.dtype]
+
+    def page_bytes(self) -> int:
+        """Bytes of K and V of one full page over all layers."""
+        return self.token_layer_bytes() * self.page_tokens * self.layers
+
+    def format(self) -> str:
+        """Two ranks may exchange pages only if these strings are equal."""
+        return f"paged1/{self.dtype}/l{self.layers}/h{self.kv_heads}/d{self.head_dim}/t{self.page_tokens}/pairs"

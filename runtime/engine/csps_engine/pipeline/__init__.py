@@ -1,0 +1,1 @@
+"""Prefill and decode of one rank, made of model, attention, KV pool and mesh."""
