@@ -1,0 +1,115 @@
+/**
+ * What is expensive to make lives outside the checkout, under a name that is the hash of all that it is made
+ * from: two checkouts share it, and a change of an input makes a new one instead of a stale one.
+ */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, open, readFile, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Folder of everything that is cached: `$CSPS_CACHE`, or `~/.cache/csps`. */
+export function cacheRoot(): string {
+  return process.env["CSPS_CACHE"] ?? join(homedir(), ".cache", "csps");
+}
+
+async function filesBelow(path: string): Promise<string[]> {
+  if (!(await stat(path)).isDirectory()) return [path];
+  const entries = await readdir(path, { withFileTypes: true });
+  const nested = await Promise.all(
+    entries
+      .filter((entry) => entry.name !== "__pycache__" && !entry.name.endsWith(".pyc"))
+      .map((entry) => filesBelow(join(path, entry.name))),
+  );
+  return nested.flat().sort();
+}
+
+/** Hash of texts and of files (a folder counts with every file below it, by relative path and content). */
+export async function contentKey(inputs: { paths?: string[]; texts?: string[] }): Promise<string> {
+  const hash = createHash("sha256");
+  for (const text of inputs.texts ?? []) hash.update(`text ${text.length}\0${text}`);
+  for (const path of inputs.paths ?? []) {
+    for (const file of await filesBelow(path)) {
+      const content = await readFile(file);
+      hash.update(`file ${relative(path, file)} ${content.length}\0`).update(content);
+    }
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Holds the lock file `path` while `work` runs. A lock whose process is gone is taken over. */
+export async function withLock<T>(path: string, deadlineMs: number, work: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + deadlineMs;
+  for (;;) {
+    try {
+      const handle = await open(path, "wx");
+      await handle.writeFile(String(process.pid));
+      await handle.close();
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const owner = Number(await readFile(path, "utf8").catch(() => "0"));
+    // An empty file is a lock being written: give its owner a moment before asking whether it lives.
+    if (owner > 0 && !isAlive(owner)) await rm(path, { force: true });
+    else if (Date.now() > deadline) throw new Error(`${path} is still held by process ${owner}`);
+    else await sleep(250);
+  }
+  try {
+    return await work();
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+const BUILD_DEADLINE_MS = 45 * 60_000;
+const KEPT_VERSIONS = 3;
+
+/** Removes all but the most recently used versions of a cached thing. */
+async function prune(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => /^[0-9a-f]{16}$/.test(name));
+  const used = await Promise.all(
+    names.map(async (name) => ({ name, at: (await stat(join(folder, name))).mtimeMs })),
+  );
+  used.sort((left, right) => right.at - left.at);
+  for (const { name } of used.slice(KEPT_VERSIONS))
+    await rm(join(folder, name), { recursive: true, force: true });
+}
+
+/**
+ * The folder `<cache>/<name>/<key>`, made by `build` when it is not there. A folder under its final name is
+ * complete: it is built beside and renamed. Several processes may ask at once; one builds.
+ */
+export async function cachedFolder(
+  name: string,
+  key: string,
+  build: (folder: string) => Promise<void>,
+): Promise<string> {
+  const parent = join(cacheRoot(), name);
+  const final = join(parent, key);
+  await mkdir(parent, { recursive: true });
+  if (!existsSync(final)) {
+    await withLock(`${final}.lock`, BUILD_DEADLINE_MS, async () => {
+      if (existsSync(final)) return;
+      const partial = `${final}.partial`;
+      await rm(partial, { recursive: true, force: true });
+      await mkdir(partial, { recursive: true });
+      await build(partial);
+      await rename(partial, final);
+    });
+    await prune(parent);
+  }
+  const now = new Date();
+  await utimes(final, now, now);
+  return final;
+}

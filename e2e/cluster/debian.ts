@@ -1,0 +1,26 @@
+/** Debian packages that the cluster's tools need on this machine: named, then installed, never silently. */
+import { run, succeeds } from "./command.ts";
+import { say, step } from "./progress.ts";
+
+async function isInstalled(name: string): Promise<boolean> {
+  const status = await run("dpkg-query", ["-W", "-f", "${db:Status-Status}", name]).catch(() => "");
+  return status === "installed";
+}
+
+/** Installs those of `names` that are missing, with apt-get. Needs root; says what it installs. */
+export async function ensurePackages(names: readonly string[]): Promise<void> {
+  const checks = await Promise.all(names.map(async (name) => ({ name, there: await isInstalled(name) })));
+  const missing = checks.filter((check) => !check.there).map((check) => check.name);
+  if (missing.length === 0) return;
+  if (process.getuid?.() !== 0) {
+    throw new Error(`Run as root, or first: apt-get install --no-install-recommends ${missing.join(" ")}`);
+  }
+  const environment = { DEBIAN_FRONTEND: "noninteractive" };
+  const install = ["install", "-y", "-q", "--no-install-recommends", ...missing];
+  await step(`installing Debian packages: ${missing.join(" ")}`, async () => {
+    if (await succeeds("apt-get", install, { env: environment })) return;
+    say("  package lists are missing or old: apt-get update");
+    await run("apt-get", ["update", "-q"], { env: environment });
+    await run("apt-get", install, { env: environment });
+  });
+}
