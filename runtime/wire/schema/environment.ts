@@ -4,42 +4,54 @@
  */
 import { z } from "zod";
 
-export const rankEnvironment = z.object({
-  CSPS_NAMESPACE: z.string(),
-  CSPS_DEPLOYMENT: z.string(),
-  CSPS_GROUP: z.string().describe("Name of the SPGroup or DecodePool"),
-  CSPS_ROLE: z.enum(["prefill", "decode"]),
-  CSPS_RANK_ID: z.string().describe("<group>-<ordinal>"),
-  CSPS_INCARNATION: z.string().describe("Pod UID, by the downward API"),
-  CSPS_ADDRESS: z.string().describe("Pod IP, by the downward API"),
-  CSPS_CONTROL_PORT: z.string().describe("Default 9000"),
-  CSPS_TRANSFER_PORT: z.string().describe("Default 9001"),
-  CSPS_CONTROL_TOKEN_FILE: z.string().describe("File with the bearer token of the control API"),
-  CSPS_REDIS_URL_FILE: z.string().describe("File with the Redis URL of the deployment; empty or absent: no Redis"),
-  CSPS_MODEL_PATH: z.string().describe("Folder with *.gguf, or config.json + *.safetensors + tokenizer.json"),
-  CSPS_MODEL_NAME: z.string(),
-  CSPS_CONTEXT_LENGTH: z.string(),
-  CSPS_BACKEND: z.enum(["cpu", "cuda"]),
-  CSPS_DTYPE: z.enum(["auto", "float32", "bfloat16", "float16"]),
-  CSPS_TENSOR_PARALLEL: z.string().describe("Degree; default 1"),
-  CSPS_SP_MODE: z.enum(["auto", "allToAll", "kvGather"]),
-  CSPS_KV_BYTES: z.string().describe("Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"),
-  CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
-});
+export const rankEnvironment = z
+  .object({
+    CSPS_NAMESPACE: z.string(),
+    CSPS_DEPLOYMENT: z.string(),
+    CSPS_GROUP: z.string().describe("Name of the SPGroup or DecodePool"),
+    CSPS_ROLE: z.enum(["prefill", "decode"]),
+    CSPS_RANK_ID: z.string().describe("<group>-<ordinal>"),
+    CSPS_INCARNATION: z.string().describe("Pod UID, by the downward API"),
+    CSPS_ADDRESS: z.string().describe("Pod IP, by the downward API"),
+    CSPS_CONTROL_PORT: z.string().describe("Default 9000"),
+    CSPS_TRANSFER_PORT: z.string().describe("Default 9001"),
+    CSPS_CONTROL_TOKEN_FILE: z.string().describe("File with the bearer token of the control API"),
+    CSPS_REDIS_URL_FILE: z
+      .string()
+      .describe("File with the Redis URL of the deployment; empty or absent: no Redis"),
+    CSPS_MODEL_PATH: z
+      .string()
+      .describe("Folder with *.gguf, or config.json + *.safetensors + tokenizer.json"),
+    CSPS_MODEL_NAME: z.string(),
+    CSPS_CONTEXT_LENGTH: z.string(),
+    CSPS_BACKEND: z.enum(["cpu", "cuda"]),
+    CSPS_DTYPE: z.enum(["auto", "float32", "bfloat16", "float16"]),
+    CSPS_TENSOR_PARALLEL: z.string().describe("Degree; default 1"),
+    CSPS_SP_MODE: z.enum(["auto", "allToAll", "kvGather"]),
+    CSPS_KV_BYTES: z
+      .string()
+      .describe("Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"),
+    CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
+  })
+  .describe("Environment of a rank's container: the operator sets it, the engine reads it");
 
 /** The environment of the gateway's container. */
-export const gatewayEnvironment = z.object({
-  CSPS_NAMESPACE: z.string(),
-  CSPS_DEPLOYMENT: z.string(),
-  CSPS_MODEL_NAME: z.string(),
-  CSPS_PORT: z.string().describe("Default 8000"),
-  CSPS_RANKS_HOST: z.string().describe("Headless Service that resolves to every rank's pod IP"),
-  CSPS_CONTROL_PORT: z.string(),
-  CSPS_CONTROL_TOKEN_FILE: z.string(),
-  CSPS_REDIS_URL_FILE: z.string(),
-  CSPS_API_KEYS_DIR: z.string().describe("Folder whose files each hold an accepted API key; empty: no key is asked for"),
-  CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
-});
+export const gatewayEnvironment = z
+  .object({
+    CSPS_NAMESPACE: z.string(),
+    CSPS_DEPLOYMENT: z.string(),
+    CSPS_MODEL_NAME: z.string(),
+    CSPS_PORT: z.string().describe("Default 8000"),
+    CSPS_RANKS_HOST: z.string().describe("Headless Service that resolves to every rank's pod IP"),
+    CSPS_CONTROL_PORT: z.string(),
+    CSPS_CONTROL_TOKEN_FILE: z.string(),
+    CSPS_REDIS_URL_FILE: z.string(),
+    CSPS_API_KEYS_DIR: z
+      .string()
+      .describe("Folder whose files each hold an accepted API key; empty: no key is asked for"),
+    CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
+  })
+  .describe("Environment of the gateway's container");
 
 export type RankEnvironment = z.infer<typeof rankEnvironment>;
 export type GatewayEnvironment = z.infer<typeof gatewayEnvironment>;

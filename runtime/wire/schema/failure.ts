@@ -25,14 +25,16 @@ export const failureCode = z.enum([
   "internal",
 ]);
 
-export const failure = z.object({
-  code: failureCode,
-  message: z.string().describe("A sentence that names the field, the value and the rule"),
-  coordinator: rankRef.optional().describe("With not_coordinator: whom to ask instead"),
-  missingPages: z.int().min(0).optional().describe("With out_of_pages: how many KV pages were missing"),
-  freePages: z.int().min(0).optional().describe("With out_of_pages: how many KV pages were free"),
-  retryAfterMs: z.int().min(0).optional().describe("When trying again may succeed"),
-});
+export const failure = z
+  .object({
+    code: failureCode,
+    message: z.string().describe("A sentence that names the field, the value and the rule"),
+    coordinator: rankRef.optional().describe("With not_coordinator: whom to ask instead"),
+    missingPages: z.int().min(0).optional().describe("With out_of_pages: how many KV pages were missing"),
+    freePages: z.int().min(0).optional().describe("With out_of_pages: how many KV pages were free"),
+    retryAfterMs: z.int().min(0).optional().describe("When trying again may succeed"),
+  })
+  .describe("The one error form of the control API: a code from a closed list and a sentence");
 
 export type FailureCode = z.infer<typeof failureCode>;
 export type Failure = z.infer<typeof failure>;

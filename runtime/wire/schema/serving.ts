@@ -7,101 +7,146 @@ import { z } from "zod";
 import { failure } from "./failure.ts";
 import { rankRef } from "./identity.ts";
 
-const requestId = z.string().min(1).max(128);
+const requestId = z.string().min(1).max(128).describe("Chosen by the gateway; idempotent in every verb");
 const tokenId = z.int().min(0);
 
 export const sampling = z
   .object({
     temperature: z.number().min(0).describe("0 is greedy"),
     topP: z.number().gt(0).max(1),
-    seed: z.int().min(0).max(2 ** 53 - 1).describe("Token at absolute position p is drawn by a generator keyed (seed, p), so a retry repeats the stream"),
-    logprobs: z.int().min(0).max(20).describe("How many of the likeliest tokens to report beside the chosen one"),
+    seed: z
+      .int()
+      .min(0)
+      .max(2 ** 53 - 1)
+      .describe(
+        "Token at absolute position p is drawn by a generator keyed (seed, p), so a retry repeats the stream",
+      ),
+    logprobs: z
+      .int()
+      .min(0)
+      .max(20)
+      .describe("How many of the likeliest tokens to report beside the chosen one"),
     wantLogprobs: z.boolean().describe("Whether to report the chosen token's log-probability"),
   })
   .describe("How a token is drawn from logits");
 
 /** POST /v1/reserve, gateway → pool coordinator. Refusal: 429 out_of_pages. */
-export const reserveRequest = z.object({
-  requestId,
-  promptTokens: z.int().min(1),
-  maxNewTokens: z.int().min(1),
-  leaseMs: z.int().min(100).describe("Pages are freed when no decode started by then"),
-});
+export const reserveRequest = z
+  .object({
+    requestId,
+    promptTokens: z.int().min(1),
+    maxNewTokens: z.int().min(1),
+    leaseMs: z.int().min(100).describe("Pages are freed when no decode started by then"),
+  })
+  .describe("POST /v1/reserve, gateway to pool coordinator: KV pages for a prompt, under a lease");
 
 export const pagePlace = z
   .object({
-    page: z.int().min(0).describe("Index of the page in the request: tokens [page*pageTokens, (page+1)*pageTokens)"),
+    page: z
+      .int()
+      .min(0)
+      .describe("Index of the page in the request: tokens [page*pageTokens, (page+1)*pageTokens)"),
     rankId: z.string().describe("Decode rank that holds it"),
     slot: z.int().min(0).describe("Slot in that rank's KV pool"),
   })
   .describe("Where one KV page of a request lives");
 
-export const reservation = z.object({
-  requestId,
-  epoch: z.int().min(1).describe("Epoch of the pool"),
-  homeRank: z.string().describe("Rank that runs the dense layers and samples for this request"),
-  holders: z.array(rankRef).min(1).describe("Every rank named in pages"),
-  pages: z.array(pagePlace).min(1).describe("Of the prompt, in order; pages for new tokens are assigned while decoding"),
-  pageTokens: z.int().min(1),
-  kvFormat: z.string(),
-});
+export const reservation = z
+  .object({
+    requestId,
+    epoch: z.int().min(1).describe("Epoch of the pool"),
+    homeRank: z.string().describe("Rank that runs the dense layers and samples for this request"),
+    holders: z.array(rankRef).min(1).describe("Every rank named in pages"),
+    pages: z
+      .array(pagePlace)
+      .min(1)
+      .describe("Of the prompt, in order; pages for new tokens are assigned while decoding"),
+    pageTokens: z.int().min(1),
+    kvFormat: z.string(),
+  })
+  .describe("Answer of POST /v1/reserve: the page map that the prefill group pushes KV to");
 
 /** POST /v1/prefill, gateway → group coordinator. Answer: NDJSON of prefillEvent. */
-export const prefillRequest = z.object({
-  requestId,
-  tokenIds: z.array(tokenId).min(1),
-  sampling,
-  reservation,
-  deadlineMs: z.int().min(1).describe("From receipt; then the request ends with deadline_exceeded"),
-});
+export const prefillRequest = z
+  .object({
+    requestId,
+    tokenIds: z.array(tokenId).min(1),
+    sampling,
+    reservation,
+    deadlineMs: z.int().min(1).describe("From receipt; then the request ends with deadline_exceeded"),
+  })
+  .describe("POST /v1/prefill, gateway to group coordinator; answered by NDJSON of PrefillEvent");
 
-export const tokenEvent = z.object({
-  type: z.literal("token"),
-  index: z.int().min(0).describe("0 for the first token after the prompt of this prefill"),
-  tokenId,
-  logprob: z.number().optional(),
-  topLogprobs: z.array(z.object({ tokenId, logprob: z.number() })).optional(),
-});
+export const tokenLogprob = z
+  .object({ tokenId, logprob: z.number() })
+  .describe("A token and its log-probability");
 
-export const errorEvent = z.object({ type: z.literal("error"), error: failure });
+export const tokenEvent = z
+  .object({
+    type: z.literal("token"),
+    index: z.int().min(0).describe("0 for the first token after the prompt of this prefill"),
+    tokenId,
+    logprob: z.number().optional(),
+    topLogprobs: z.array(tokenLogprob).optional(),
+  })
+  .describe("One produced token of a prefill or decode stream");
 
-export const prefillProgress = z.object({
-  type: z.literal("progress"),
-  layersDone: z.int().min(0),
-  layers: z.int().min(1),
-});
+export const errorEvent = z
+  .object({ type: z.literal("error"), error: failure })
+  .describe("Last event of a stream that failed");
 
-export const prefillDone = z.object({
-  type: z.literal("done"),
-  degree: z.int().min(1).describe("SP degree that served it"),
-  ranks: z.array(z.string()),
-  computeMs: z.number().min(0),
-  kvBytesPushed: z.int().min(0),
-});
+export const prefillProgress = z
+  .object({
+    type: z.literal("progress"),
+    layersDone: z.int().min(0),
+    layers: z.int().min(1),
+  })
+  .describe("Layers of the prompt that are done; sent while a prefill runs");
 
-export const prefillEvent = z.discriminatedUnion("type", [prefillProgress, tokenEvent, prefillDone, errorEvent]);
+export const prefillDone = z
+  .object({
+    type: z.literal("done"),
+    degree: z.int().min(1).describe("SP degree that served it"),
+    ranks: z.array(z.string()),
+    computeMs: z.number().min(0),
+    kvBytesPushed: z.int().min(0),
+  })
+  .describe("Last event of a prefill: its KV lies acknowledged in the reserved pages");
+
+export const prefillEvent = z.discriminatedUnion("type", [
+  prefillProgress,
+  tokenEvent,
+  prefillDone,
+  errorEvent,
+]);
 
 /** POST /v1/decode, gateway → pool coordinator. Answer: NDJSON of decodeEvent. */
-export const decodeRequest = z.object({
-  requestId,
-  promptTokens: z.int().min(1).describe("Tokens whose KV the prefill pushed"),
-  firstToken: tokenId.describe("Sampled by the prefill group; its KV is written by the first decode step"),
-  sampling,
-  maxNewTokens: z.int().min(0).describe("Tokens still wanted after firstToken"),
-  stopTokenIds: z.array(tokenId).describe("The stream ends after one of these is produced; it is reported"),
-});
+export const decodeRequest = z
+  .object({
+    requestId,
+    promptTokens: z.int().min(1).describe("Tokens whose KV the prefill pushed"),
+    firstToken: tokenId.describe("Sampled by the prefill group; its KV is written by the first decode step"),
+    sampling,
+    maxNewTokens: z.int().min(0).describe("Tokens still wanted after firstToken"),
+    stopTokenIds: z.array(tokenId).describe("The stream ends after one of these is produced; it is reported"),
+  })
+  .describe("POST /v1/decode, gateway to pool coordinator; answered by NDJSON of DecodeEvent");
 
-export const decodeDone = z.object({
-  type: z.literal("done"),
-  reason: z.enum(["stop", "length", "cancelled"]),
-  tokens: z.int().min(0),
-  ranks: z.array(z.string()).describe("Holders that took part"),
-});
+export const decodeDone = z
+  .object({
+    type: z.literal("done"),
+    reason: z.enum(["stop", "length", "cancelled"]),
+    tokens: z.int().min(0),
+    ranks: z.array(z.string()).describe("Holders that took part"),
+  })
+  .describe("Last event of a decode stream that ended as asked");
 
 export const decodeEvent = z.discriminatedUnion("type", [tokenEvent, decodeDone, errorEvent]);
 
 /** POST /v1/cancel, gateway → coordinator; answers 200 whether or not the request is known. */
-export const cancelRequest = z.object({ requestId });
+export const cancelRequest = z
+  .object({ requestId })
+  .describe("POST /v1/cancel, gateway to coordinator: free the pages of a request");
 
 export type Sampling = z.infer<typeof sampling>;
 export type ReserveRequest = z.infer<typeof reserveRequest>;

@@ -1,0 +1,421 @@
+"""Messages of the control API.
+
+Generated from runtime/wire/schema by `npm run generate`; do not edit. Attributes are snake_case, JSON
+is camelCase. Unknown keys are ignored, so that a newer peer may add some. Validation is strict:
+a number in quotes is refused, as it is on the TypeScript side.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _variable(name: str) -> str:
+    return "CSPS_" + name.upper()
+
+
+SAFE = 2**53 - 1
+"""Greatest integer that both languages hold exactly."""
+
+
+class WireMessage(BaseModel):
+    """Base of every message: built by attribute names, read from and written to JSON by aliases."""
+
+    model_config = ConfigDict(
+        alias_generator=_camel,
+        populate_by_name=True,
+        strict=True,
+        frozen=True,
+        protected_namespaces=(),
+    )
+
+    def to_json(self) -> bytes:
+        """One compact JSON document; absent optional fields are left out, never null."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    def to_wire(self) -> dict[str, Any]:
+        """The same as a dictionary, for an HTTP client that encodes JSON itself."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class EnvironmentVariables(BaseModel):
+    """Base of the containers' environments: attribute `role` is variable `CSPS_ROLE`."""
+
+    model_config = ConfigDict(
+        alias_generator=_variable, populate_by_name=True, frozen=True, protected_namespaces=()
+    )
+
+
+Role: TypeAlias = Literal["prefill", "decode"]
+
+
+class RankRef(WireMessage):
+    """A rank and how to reach it"""
+
+    rank_id: Annotated[str, Field(min_length=1)]
+    """Stable name of the rank: <group>-<ordinal>"""
+    incarnation: Annotated[str, Field(min_length=1)]
+    """UID of the pod that plays the rank now"""
+    address: Annotated[str, Field(min_length=1)]
+    """IP or host name that other pods reach the rank at"""
+    control_port: Annotated[int, Field(ge=1, le=65535)]
+    """TCP port of the control API (HTTP)"""
+    transfer_port: Annotated[int, Field(ge=1, le=65535)]
+    """TCP port that accepts KV pages"""
+
+
+FailureCode: TypeAlias = Literal[
+    "bad_request",
+    "unauthorized",
+    "unknown_request",
+    "stale_fence",
+    "stale_epoch",
+    "not_coordinator",
+    "wrong_incarnation",
+    "prompt_too_long",
+    "out_of_pages",
+    "not_ready",
+    "draining",
+    "epoch_broken",
+    "lost_pages",
+    "deadline_exceeded",
+    "internal",
+]
+
+
+class Failure(WireMessage):
+    """The one error form of the control API: a code from a closed list and a sentence"""
+
+    code: FailureCode
+    message: str
+    """A sentence that names the field, the value and the rule"""
+    coordinator: RankRef | None = None
+    """With not_coordinator: whom to ask instead"""
+    missing_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """With out_of_pages: how many KV pages were missing"""
+    free_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """With out_of_pages: how many KV pages were free"""
+    retry_after_ms: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """When trying again may succeed"""
+
+
+class Roster(WireMessage):
+    """POST /v1/roster, operator to every rank of the group: who should be in it"""
+
+    group: Annotated[str, Field(min_length=1)]
+    """SPGroup or DecodePool, unique within its namespace"""
+    role: Role
+    fence: Annotated[int, Field(ge=0, le=SAFE)]
+    """Fencing number of the operator's leadership; a lower one is refused"""
+    generation: Annotated[int, Field(ge=1, le=SAFE)]
+    """Grows with every change of the members; a lower one at the same fence is refused"""
+    min_size: Annotated[int, Field(ge=1, le=SAFE)]
+    """The group serves with at least this many ranks"""
+    members: Annotated[list[RankRef], Field(min_length=1)]
+    """In rank order; ordinal i of the list is not the SP rank, the epoch's order is"""
+
+
+class EpochProposal(WireMessage):
+    """POST /v1/epoch, coordinator to every other member: who forms the next communicator"""
+
+    group: Annotated[str, Field(min_length=1)]
+    epoch: Annotated[int, Field(ge=1, le=SAFE)]
+    """Greater than any epoch the member has seen"""
+    fence: Annotated[int, Field(ge=0, le=SAFE)]
+    generation: Annotated[int, Field(ge=1, le=SAFE)]
+    """Generation of the roster that the epoch is formed from"""
+    coordinator: RankRef
+    members: Annotated[list[RankRef], Field(min_length=1)]
+    """Rank order of the communicator: members[i] is SP rank i"""
+    store_host: Annotated[str, Field(min_length=1)]
+    """Rendezvous store of this epoch, hosted by the coordinator"""
+    store_port: Annotated[int, Field(ge=1, le=65535)]
+
+
+RankPhase: TypeAlias = Literal[
+    "loading",
+    "awaitingRoster",
+    "forming",
+    "serving",
+    "draining",
+    "failed",
+]
+
+
+class RankState(WireMessage):
+    """GET /v1/state: what a rank is doing now"""
+
+    rank: RankRef
+    role: Role
+    deployment: str
+    group: str
+    phase: RankPhase
+    reason: str
+    """Why the phase is what it is; a sentence, empty when serving"""
+    fence: Annotated[int, Field(ge=0, le=SAFE)]
+    generation: Annotated[int, Field(ge=0, le=SAFE)]
+    """Roster generation it holds; 0 before the first"""
+    epoch: Annotated[int, Field(ge=0, le=SAFE)]
+    """0 before the first"""
+    epoch_members: list[str]
+    """rankIds of the present epoch in SP rank order; empty while none is formed"""
+    coordinator: RankRef | None = None
+    """Coordinator of the present epoch"""
+    model: str
+    kv_format: str
+    """Hash of everything that makes KV of two ranks interchangeable"""
+    context_length: Annotated[int, Field(ge=1, le=SAFE)]
+    page_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    pages_total: Annotated[int, Field(ge=0, le=SAFE)]
+    """KV pages of this rank"""
+    pages_free: Annotated[int, Field(ge=0, le=SAFE)]
+    pool_pages_total: Annotated[int, Field(ge=0, le=SAFE)]
+    """On a coordinator: KV pages of all members"""
+    pool_pages_free: Annotated[int, Field(ge=0, le=SAFE)]
+    running: Annotated[int, Field(ge=0, le=SAFE)]
+    """Requests being prefilled or decoded by the group"""
+    waiting: Annotated[int, Field(ge=0, le=SAFE)]
+    """Requests queued in the group"""
+    last_break: str
+    """Why the last epoch ended; empty when none did"""
+
+
+class ModelDescriptor(WireMessage):
+    """GET /v1/model: what the gateway needs to speak for the model"""
+
+    name: str
+    """Served name"""
+    architecture: str
+    """llama, …"""
+    context_length: Annotated[int, Field(ge=1, le=SAFE)]
+    """Prompt plus output tokens"""
+    vocab_size: Annotated[int, Field(ge=1, le=SAFE)]
+    bos_token_id: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    eos_token_ids: Annotated[list[Annotated[int, Field(ge=0, le=SAFE)]], Field(min_length=1)]
+    add_bos: bool
+    """Whether plain completions start with the BOS token"""
+    chat_template: str
+    """Jinja; empty when the model has none"""
+    kv_format: str
+    tokenizer: dict[str, Any]
+    """Contents of tokenizer.json (Hugging Face tokenizers)"""
+    tokenizer_config: dict[str, Any]
+    """Contents of tokenizer_config.json, at least bos_token and eos_token"""
+
+
+class Sampling(WireMessage):
+    """How a token is drawn from logits"""
+
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """0 is greedy"""
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    seed: Annotated[int, Field(ge=0, le=SAFE)]
+    """Token at absolute position p is drawn by a generator keyed (seed, p), so a retry repeats
+    the stream"""
+    logprobs: Annotated[int, Field(ge=0, le=20)]
+    """How many of the likeliest tokens to report beside the chosen one"""
+    want_logprobs: bool
+    """Whether to report the chosen token's log-probability"""
+
+
+class ReserveRequest(WireMessage):
+    """POST /v1/reserve, gateway to pool coordinator: KV pages for a prompt, under a lease"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the gateway; idempotent in every verb"""
+    prompt_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    max_new_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    lease_ms: Annotated[int, Field(ge=100, le=SAFE)]
+    """Pages are freed when no decode started by then"""
+
+
+class PagePlace(WireMessage):
+    """Where one KV page of a request lives"""
+
+    page: Annotated[int, Field(ge=0, le=SAFE)]
+    """Index of the page in the request: tokens [page*pageTokens, (page+1)*pageTokens)"""
+    rank_id: str
+    """Decode rank that holds it"""
+    slot: Annotated[int, Field(ge=0, le=SAFE)]
+    """Slot in that rank's KV pool"""
+
+
+class Reservation(WireMessage):
+    """Answer of POST /v1/reserve: the page map that the prefill group pushes KV to"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the gateway; idempotent in every verb"""
+    epoch: Annotated[int, Field(ge=1, le=SAFE)]
+    """Epoch of the pool"""
+    home_rank: str
+    """Rank that runs the dense layers and samples for this request"""
+    holders: Annotated[list[RankRef], Field(min_length=1)]
+    """Every rank named in pages"""
+    pages: Annotated[list[PagePlace], Field(min_length=1)]
+    """Of the prompt, in order; pages for new tokens are assigned while decoding"""
+    page_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    kv_format: str
+
+
+class PrefillRequest(WireMessage):
+    """POST /v1/prefill, gateway to group coordinator; answered by NDJSON of PrefillEvent"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the gateway; idempotent in every verb"""
+    token_ids: Annotated[list[Annotated[int, Field(ge=0, le=SAFE)]], Field(min_length=1)]
+    sampling: Sampling
+    reservation: Reservation
+    deadline_ms: Annotated[int, Field(ge=1, le=SAFE)]
+    """From receipt; then the request ends with deadline_exceeded"""
+
+
+class TokenLogprob(WireMessage):
+    """A token and its log-probability"""
+
+    token_id: Annotated[int, Field(ge=0, le=SAFE)]
+    logprob: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class TokenEvent(WireMessage):
+    """One produced token of a prefill or decode stream"""
+
+    type: Literal["token"]
+    index: Annotated[int, Field(ge=0, le=SAFE)]
+    """0 for the first token after the prompt of this prefill"""
+    token_id: Annotated[int, Field(ge=0, le=SAFE)]
+    logprob: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    top_logprobs: list[TokenLogprob] | None = None
+
+
+class ErrorEvent(WireMessage):
+    """Last event of a stream that failed"""
+
+    type: Literal["error"]
+    error: Failure
+
+
+class PrefillProgress(WireMessage):
+    """Layers of the prompt that are done; sent while a prefill runs"""
+
+    type: Literal["progress"]
+    layers_done: Annotated[int, Field(ge=0, le=SAFE)]
+    layers: Annotated[int, Field(ge=1, le=SAFE)]
+
+
+class PrefillDone(WireMessage):
+    """Last event of a prefill: its KV lies acknowledged in the reserved pages"""
+
+    type: Literal["done"]
+    degree: Annotated[int, Field(ge=1, le=SAFE)]
+    """SP degree that served it"""
+    ranks: list[str]
+    compute_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    kv_bytes_pushed: Annotated[int, Field(ge=0, le=SAFE)]
+
+
+PrefillEvent: TypeAlias = Annotated[
+    PrefillProgress | TokenEvent | PrefillDone | ErrorEvent,
+    Field(discriminator="type"),
+]
+PREFILL_EVENT: TypeAdapter[PrefillEvent] = TypeAdapter(PrefillEvent)
+
+
+class DecodeRequest(WireMessage):
+    """POST /v1/decode, gateway to pool coordinator; answered by NDJSON of DecodeEvent"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the gateway; idempotent in every verb"""
+    prompt_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    """Tokens whose KV the prefill pushed"""
+    first_token: Annotated[int, Field(ge=0, le=SAFE)]
+    """Sampled by the prefill group; its KV is written by the first decode step"""
+    sampling: Sampling
+    max_new_tokens: Annotated[int, Field(ge=0, le=SAFE)]
+    """Tokens still wanted after firstToken"""
+    stop_token_ids: list[Annotated[int, Field(ge=0, le=SAFE)]]
+    """The stream ends after one of these is produced; it is reported"""
+
+
+class DecodeDone(WireMessage):
+    """Last event of a decode stream that ended as asked"""
+
+    type: Literal["done"]
+    reason: Literal["stop", "length", "cancelled"]
+    tokens: Annotated[int, Field(ge=0, le=SAFE)]
+    ranks: list[str]
+    """Holders that took part"""
+
+
+DecodeEvent: TypeAlias = Annotated[
+    TokenEvent | DecodeDone | ErrorEvent,
+    Field(discriminator="type"),
+]
+DECODE_EVENT: TypeAdapter[DecodeEvent] = TypeAdapter(DecodeEvent)
+
+
+class CancelRequest(WireMessage):
+    """POST /v1/cancel, gateway to coordinator: free the pages of a request"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the gateway; idempotent in every verb"""
+
+
+class RankEnvironment(EnvironmentVariables):
+    """Environment of a rank's container: the operator sets it, the engine reads it"""
+
+    namespace: str
+    deployment: str
+    group: str
+    """Name of the SPGroup or DecodePool"""
+    role: Literal["prefill", "decode"]
+    rank_id: str
+    """<group>-<ordinal>"""
+    incarnation: str
+    """Pod UID, by the downward API"""
+    address: str
+    """Pod IP, by the downward API"""
+    control_port: str
+    """Default 9000"""
+    transfer_port: str
+    """Default 9001"""
+    control_token_file: str
+    """File with the bearer token of the control API"""
+    redis_url_file: str
+    """File with the Redis URL of the deployment; empty or absent: no Redis"""
+    model_path: str
+    """Folder with *.gguf, or config.json + *.safetensors + tokenizer.json"""
+    model_name: str
+    context_length: str
+    backend: Literal["cpu", "cuda"]
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    tensor_parallel: str
+    """Degree; default 1"""
+    sp_mode: Literal["auto", "allToAll", "kvGather"]
+    kv_bytes: str
+    """Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"""
+    log_level: Literal["debug", "info", "warn", "error"]
+
+
+class GatewayEnvironment(EnvironmentVariables):
+    """Environment of the gateway's container"""
+
+    namespace: str
+    deployment: str
+    model_name: str
+    port: str
+    """Default 8000"""
+    ranks_host: str
+    """Headless Service that resolves to every rank's pod IP"""
+    control_port: str
+    control_token_file: str
+    redis_url_file: str
+    api_keys_dir: str
+    """Folder whose files each hold an accepted API key; empty: no key is asked for"""
+    log_level: Literal["debug", "info", "warn", "error"]
