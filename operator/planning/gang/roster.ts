@@ -1,0 +1,77 @@
+/**
+ * Who should be in the group now.
+ *
+ *   living  = pod runs, is not being deleted, and its engine answers or answered a moment ago
+ *   first   = waits for all ranks; after `patienceMs` takes those that answer, if they are minRanks
+ *   later   = whoever lives, if they are minRanks: a lost rank leaves at once, a new one joins when it answers
+ *
+ * A rank that a busy machine silences for a moment stays in; one silent for `silenceMs` is left out, because a
+ * group of two can't out-vote a hung peer by itself.
+ */
+import type { EngineReport, GangObservation, Member, RankPod } from "./observed.ts";
+
+export interface RosterPolicy {
+  readonly patienceMs: number;
+  readonly silenceMs: number;
+}
+
+export const defaultRosterPolicy: RosterPolicy = { patienceMs: 120_000, silenceMs: 15_000 };
+
+export interface RosterPlan {
+  readonly generation: number;
+  readonly members: readonly Member[];
+  /** The members differ from the last roster's. */
+  readonly changed: boolean;
+  /** Ranks that must be told: they hold an older roster, or none. */
+  readonly push: readonly string[];
+}
+
+export function planRoster(observed: GangObservation, policy: RosterPolicy): RosterPlan | undefined {
+  const { spec, memory } = observed;
+  const before = new Set(memory.rosterMembers.map(memberKey));
+  const members = observed.pods
+    .filter((pod) => pod.ordinal < spec.ranks && pod.revision === spec.revision)
+    .filter((pod) => belongs(pod, before.has(memberKey(memberOf(pod))), observed, policy))
+    .sort((a, b) => a.ordinal - b.ordinal)
+    .map(memberOf);
+  const everFormed = memory.rosterGeneration > 0 && memory.rosterMembers.length > 0;
+  const patient = !everFormed && observed.answeringForMs < policy.patienceMs;
+  if (members.length < (patient ? spec.ranks : spec.minRanks)) return undefined;
+
+  const changed = !sameMembers(members, memory.rosterMembers);
+  const told = members.flatMap((member) => observed.engines.get(member.rankId) ?? []);
+  const newest = Math.max(memory.rosterGeneration, ...told.map((engine) => engine.generation));
+  const generation = changed ? newest + 1 : Math.max(1, memory.rosterGeneration);
+  const push = told
+    .filter((engine) => changed || engine.generation < generation)
+    .map((engine) => engine.rankId);
+  return { generation, members, changed, push };
+}
+
+function belongs(pod: RankPod, isMember: boolean, observed: GangObservation, policy: RosterPolicy): boolean {
+  if (!podLives(pod)) return false;
+  const engine = observed.engines.get(pod.rankId);
+  if (engine !== undefined) return engineCanServe(engine);
+  const silentMs = observed.silentForMs.get(pod.rankId) ?? policy.silenceMs;
+  return isMember && pod.nodeReady && silentMs < policy.silenceMs;
+}
+
+export function podLives(pod: RankPod): boolean {
+  return pod.phase === "Running" && pod.deletingForMs === undefined && pod.address !== undefined;
+}
+
+function engineCanServe(engine: EngineReport): boolean {
+  return engine.phase === "awaitingRoster" || engine.phase === "forming" || engine.phase === "serving";
+}
+
+function memberOf(pod: RankPod): Member {
+  return { rankId: pod.rankId, incarnation: pod.uid };
+}
+
+export function memberKey(member: Member): string {
+  return `${member.rankId}@${member.incarnation}`;
+}
+
+function sameMembers(left: readonly Member[], right: readonly Member[]): boolean {
+  return left.map(memberKey).join() === right.map(memberKey).join();
+}

@@ -1,0 +1,80 @@
+/** Closed lists: the condition types and the reasons that they may carry. */
+
+export const gangConditionTypes = [
+  "Available",
+  "Progressing",
+  "Degraded",
+  "TopologySatisfied",
+  "EnginesReady",
+] as const;
+export const deploymentConditionTypes = [...gangConditionTypes, "StateStoreReachable"] as const;
+
+export type ConditionType = (typeof deploymentConditionTypes)[number];
+
+export type Reason =
+  // Available
+  | "Serving"
+  | "NotServing"
+  // Progressing
+  | "Settled"
+  | "Creating"
+  | "Placing"
+  | "Starting"
+  | "FormingEpoch"
+  | "Replacing"
+  | "RollingOut"
+  | "RestartBackoff"
+  | "RestartBudgetSpent"
+  // Degraded
+  | "AllRanksServe"
+  | "RanksMissing"
+  | "NothingServesYet"
+  // TopologySatisfied
+  | "Placed"
+  | "Waiting"
+  | "UnknownLevel"
+  | "NoRoom"
+  | "NoRoomBesideGroup"
+  | "GateTimedOut"
+  // EnginesReady
+  | "EpochFormed"
+  | "EnginesLoading"
+  | "EnginesSilent"
+  | "RosterIncomplete"
+  // StateStoreReachable
+  | "Answering"
+  | "Unreachable"
+  | "NotProbed"
+  // a spec that passed the API server and still can't be reconciled
+  | "InvalidSpec";
+
+export interface ConditionDraft {
+  readonly type: ConditionType;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: Reason;
+  readonly message: string;
+}
+
+export interface Condition extends ConditionDraft {
+  readonly observedGeneration: number;
+  readonly lastTransitionTime: string;
+}
+
+interface Earlier {
+  readonly type: string;
+  readonly status: string;
+  readonly lastTransitionTime: string;
+}
+
+/** Conditions as they are written: the time changes only when the status does. */
+export function stampConditions(
+  drafts: readonly ConditionDraft[],
+  earlier: readonly Earlier[],
+  stamp: { readonly observedGeneration: number; readonly now: string },
+): readonly Condition[] {
+  return drafts.map((one) => {
+    const same = earlier.find((old) => old.type === one.type && old.status === one.status);
+    const lastTransitionTime = same?.lastTransitionTime ?? stamp.now;
+    return { ...one, observedGeneration: stamp.observedGeneration, lastTransitionTime };
+  });
+}
