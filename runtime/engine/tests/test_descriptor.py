@@ -1,0 +1,171 @@
+"""The descriptor's tokenizer and chat prompt against Hugging Face's own, on the real small model."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, pre_tokenizers
+from transformers import AutoTokenizer
+
+from csps_engine.model.descriptor import UnreadableModel, build_descriptor, portable_tokenizer
+from csps_engine.model.tokenizer_gguf import CUTS, UnsupportedTokenizer, tokenizer_from_gguf, tokenizer_json
+from csps_engine.wire.generated import ModelDescriptor
+
+MODEL = Path(os.environ["CSPS_TEST_MODEL"])
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog. It didn't, they've said; we'll see!",
+    "   leading and trailing   \n\n\ttabs\r\nand a lone \r return  ",
+    "def merge(a: list[int], b=None):\n    return a[::-1] + (b or [])  # 0x1F, 1e-9\n",
+    "In 2024, 1234567890 people paid $3.50 (or 12,345.678€) at 10:45 — 100%!",
+    "Ünïcödé naïve façade, Привет мир, 你好世界, こんにちは, مرحبا, שלום, हिन्दी १२३",
+    "emoji 🙂 👩‍👩‍👧‍👦 🏳️‍🌈 and symbols ½ ² ⅷ Ⅳ ™ ∑ ≠",
+    "<|im_start|>user\nHi<|im_end|>\n<|endoftext|><repo_name>x<file_sep>y <|im_start| >",
+    "zero\u200bwidth \u00a0nbsp \u0085next \ufeffbom \u2028line",
+    "a" * 500 + " " * 40 + "b",
+    "\x00\x01 control \x7f",
+]
+
+
+def random_texts(count: int) -> list[str]:
+    source = random.Random(7)
+    planes = [
+        range(0x20, 0x7F),
+        range(0xA0, 0x600),
+        range(0x3040, 0x9FFF),
+        range(0x1F300, 0x1FAFF),
+        range(9, 14),
+    ]
+    return [
+        "".join(chr(source.choice(source.choice(planes))) for _ in range(source.randint(1, 80)))
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def descriptor() -> ModelDescriptor:
+    return build_descriptor(MODEL, "smollm2", 8192, "kv-1")
+
+
+@pytest.fixture(scope="module")
+def ours(descriptor: ModelDescriptor) -> Tokenizer:
+    return Tokenizer.from_str(json.dumps(descriptor.tokenizer))
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Any:
+    return AutoTokenizer.from_pretrained(MODEL.parent, gguf_file=MODEL.name)
+
+
+def without_unusual_numbers(text: str) -> str:
+    return "".join(c for c in text if c.isascii() or not unicodedata.category(c).startswith("N"))
+
+
+def test_ids_equal_those_of_transformers(ours: Tokenizer, theirs: Any) -> None:
+    """But for numbers outside ASCII: there transformers drops the file's own cut at digits when it reads GGUF."""
+    for text in map(without_unusual_numbers, TEXTS + random_texts(300)):
+        assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(
+            text, add_special_tokens=False
+        ), text
+
+
+def test_ids_equal_those_of_the_published_cut_into_digits_and_bytes(ours: Tokenizer) -> None:
+    published = Tokenizer.from_str(ours.to_str())
+    published.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    for text in TEXTS + random_texts(300):
+        assert ours.encode(text).ids == published.encode(text).ids, text
+
+
+def test_decoding_gives_the_text_back(ours: Tokenizer) -> None:
+    for text in TEXTS + random_texts(100):
+        assert ours.decode(ours.encode(text).ids, skip_special_tokens=False) == text
+
+
+def test_the_chat_prompt_and_the_special_tokens_are_those_of_the_file(
+    descriptor: ModelDescriptor, theirs: Any
+) -> None:
+    assert descriptor.chat_template == theirs.chat_template
+    assert descriptor.bos_token_id == theirs.bos_token_id
+    assert descriptor.eos_token_ids[0] == theirs.eos_token_id
+    assert descriptor.add_bos is False
+    assert descriptor.tokenizer_config["eos_token"] == "<|im_end|>"
+    assert descriptor.vocab_size == len(theirs)
+    assert (descriptor.name, descriptor.context_length, descriptor.kv_format) == ("smollm2", 8192, "kv-1")
+
+
+def test_an_unknown_cut_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedTokenizer, match="'marvin'"):
+        tokenizer_from_gguf({"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "marvin"})
+    with pytest.raises(UnsupportedTokenizer, match="'llama'"):
+        tokenizer_from_gguf({"tokenizer.ggml.model": "llama"})
+
+
+@pytest.mark.parametrize("name", sorted(CUTS))
+def test_every_cut_loads_and_loses_no_byte(name: str) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*alphabet, "<|end|>"]
+    kinds = [1] * len(alphabet) + [3]
+    tokenizer = Tokenizer.from_str(json.dumps(tokenizer_json(tokens, kinds, [], CUTS[name])))
+    for text in ["It's 12345 o'clock\r\n\n  — don't  ", "naïve 你好 ١٢٣ 🙂<|end|>tail"]:
+        assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
+
+
+def test_a_folder_of_safetensors_is_described_from_its_json_files(tmp_path: Path, theirs: Any) -> None:
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "llama", "vocab_size": 49152, "bos_token_id": 1, "eos_token_id": 2})
+    )
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 0]}))
+    described = build_descriptor(tmp_path, "folder", 4096, "kv-2")
+    assert described.architecture == "llama"
+    assert described.eos_token_ids == [2, 0]
+    assert described.bos_token_id == 1
+    assert described.chat_template == theirs.chat_template
+    tokenizer = Tokenizer.from_str(json.dumps(described.tokenizer))
+    for text in TEXTS:
+        assert tokenizer.encode(text, add_special_tokens=False).ids == theirs.encode(
+            text, add_special_tokens=False
+        )
+
+
+def test_bos_is_added_when_the_configuration_or_the_template_says_so(tmp_path: Path, theirs: Any) -> None:
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "llama", "vocab_size": 49152, "eos_token_id": 2})
+    )
+    spoken = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    spoken.pop("add_bos_token", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(spoken))
+    assert build_descriptor(tmp_path, "m", 4096, "k").add_bos is False
+
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    bos = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [bos, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [],
+        "special_tokens": {},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert build_descriptor(tmp_path, "m", 4096, "k").add_bos is True
+
+
+def test_a_cut_that_adds_a_leading_space_is_left_as_it_is() -> None:
+    step = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    assert portable_tokenizer({"pre_tokenizer": step})["pre_tokenizer"]["pretokenizers"] == [step]
+
+
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableModel, match=r"neither a \*\.gguf file nor config\.json"):
+        build_descriptor(tmp_path, "m", 16, "k")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UnreadableModel, match=r"no tokenizer\.json"):
+        build_descriptor(tmp_path, "m", 16, "k")
