@@ -1,81 +1,167 @@
 /** CSPSDeployment: the one object a user writes. A model behind an OpenAI-compatible endpoint. */
 import { z } from "zod";
-import { condition, engine, model, rankTemplate, resources, tensorParallel } from "./fields.ts";
+import {
+  conditions,
+  engine,
+  imagePullPolicy,
+  imageReference,
+  memory,
+  model,
+  objectName,
+  rankTemplate,
+  resources,
+  tensorParallel,
+} from "./fields.ts";
+import { degreeRules } from "./degreeRules.ts";
+import { atMost, rules, sentence } from "./rule.ts";
 
 export const sequenceParallel = z
   .object({
-    degree: z.int().min(1).default(1).describe("Ranks of one prefill group"),
-    minDegree: z.int().min(1).optional().describe("The group goes on serving with this many ranks when some are lost. Default: 1"),
-    maxDegree: z.int().min(1).optional().describe("Upper bound for the autoscaler. Default: degree"),
+    degree: z.int().min(1).max(512).default(1).describe("Ranks of one prefill group"),
+    minDegree: z
+      .int()
+      .min(1)
+      .optional()
+      .describe("The group goes on serving with this many ranks when some are lost. Default: 1"),
+    maxDegree: z.int().min(1).max(512).optional().describe("Upper bound for the autoscaler. Default: degree"),
     mode: z
       .enum(["auto", "allToAll", "kvGather"])
       .default("auto")
-      .describe("How ranks exchange attention inputs: heads by all-to-all, or keys and values gathered; auto takes the one that moves fewer bytes"),
+      .describe(
+        "How ranks exchange attention inputs: heads by all-to-all, or keys and values gathered; auto takes the one that moves fewer bytes",
+      ),
   })
-  .describe("How one long prompt is spread over ranks");
+  .describe("How one long prompt is spread over ranks")
+  .meta(
+    rules(atMost("minDegree", "degree"), {
+      rule: "!has(self.maxDegree) || self.degree <= self.maxDegree",
+      message: "degree must be at most maxDegree",
+      messageExpression: sentence("degree is %d but must be at most maxDegree, which is %d", [
+        "self.degree",
+        "self.maxDegree",
+      ]),
+      fieldPath: ".degree",
+    }),
+  );
 
-export const prefill = z.object({
-  groups: z.int().min(1).default(1).describe("Prefill groups; each serves whole prompts"),
-  sequenceParallel: sequenceParallel.default({ degree: 1, mode: "auto" }),
-  tensorParallel: tensorParallel.default({ degree: 1 }),
-  rank: rankTemplate.optional(),
-});
+export const prefill = z
+  .object({
+    groups: z.int().min(1).max(1000).default(1).describe("Prefill groups; each serves whole prompts"),
+    sequenceParallel: sequenceParallel.prefault({}),
+    tensorParallel: tensorParallel.prefault({}),
+    rank: rankTemplate.prefault({}),
+  })
+  .describe("The groups that read prompts");
 
-export const decode = z.object({
-  ranks: z.int().min(1).default(1).describe("Ranks of the decode pool; a request's KV is spread over them"),
-  minRanks: z.int().min(1).optional().describe("The pool goes on serving with this many ranks when some are lost. Default: 1"),
-  tensorParallel: tensorParallel.default({ degree: 1 }),
-  kvCacheMemory: z.string().optional().describe("Memory of one rank for KV pages, a quantity. Default: 512Mi on cpu; on cuda what the weights leave free"),
-  rank: rankTemplate.optional(),
-});
+export const decode = z
+  .object({
+    ranks: z
+      .int()
+      .min(1)
+      .max(4096)
+      .default(1)
+      .describe("Ranks of the decode pool; a request's KV is spread over them"),
+    minRanks: z
+      .int()
+      .min(1)
+      .optional()
+      .describe("The pool goes on serving with this many ranks when some are lost. Default: 1"),
+    tensorParallel: tensorParallel.prefault({}),
+    kvCacheMemory: memory
+      .optional()
+      .describe(
+        "Memory of one rank for KV pages, a quantity. Default: 512Mi on cpu; on cuda what the weights leave free",
+      ),
+    rank: rankTemplate.prefault({}),
+  })
+  .describe("The pool that holds KV and produces tokens")
+  .meta(rules(atMost("minRanks", "ranks")));
 
-export const gateway = z.object({
-  replicas: z.int().min(1).default(1),
-  image: z.string().optional().describe("Gateway image; the operator's default when absent"),
-  imagePullPolicy: z.enum(["Always", "IfNotPresent", "Never"]).default("IfNotPresent"),
-  resources: resources.optional(),
-  serviceType: z.enum(["ClusterIP", "NodePort", "LoadBalancer"]).default("ClusterIP"),
-  port: z.int().min(1).max(65535).default(8000).describe("Port of the Service"),
-  apiKeysSecret: z.string().optional().describe("Secret whose values are the accepted API keys; absent: no key is asked for"),
-});
+export const gateway = z
+  .object({
+    replicas: z.int().min(1).max(1000).default(1).describe("Gateway pods"),
+    image: imageReference.optional().describe("Gateway image; the operator's default when absent"),
+    imagePullPolicy,
+    resources: resources.optional().describe("Of the gateway's container"),
+    serviceType: z
+      .enum(["ClusterIP", "NodePort", "LoadBalancer"])
+      .default("ClusterIP")
+      .describe("Type of the Service"),
+    port: z.int().min(1).max(65535).default(8000).describe("Port of the Service"),
+    apiKeysSecret: objectName
+      .optional()
+      .describe("Secret whose values are the accepted API keys; absent: no key is asked for"),
+  })
+  .describe("The OpenAI-compatible front door");
 
-export const stateStore = z.object({
-  mode: z.enum(["Bundled", "External"]).default("Bundled").describe("Bundled: the operator runs one Redis for this deployment"),
-  image: z.string().optional().describe("Redis image of the bundled store; the operator's default when absent"),
-  resources: resources.optional(),
-  urlSecret: z
-    .object({ name: z.string().min(1), key: z.string().default("url") })
-    .optional()
-    .describe("External: Secret key with a redis:// or rediss:// URL"),
-});
+export const stateStore = z
+  .object({
+    mode: z
+      .enum(["Bundled", "External"])
+      .default("Bundled")
+      .describe("Bundled: the operator runs one Redis for this deployment"),
+    image: imageReference
+      .optional()
+      .describe("Redis image of the bundled store; the operator's default when absent"),
+    resources: resources.optional().describe("Of the bundled store's container"),
+    urlSecret: z
+      .object({
+        name: objectName.describe("A Secret in the namespace"),
+        key: z.string().min(1).max(253).default("url").describe("Key inside the Secret"),
+      })
+      .optional()
+      .describe("External: Secret key with a redis:// or rediss:// URL"),
+  })
+  .describe("Redis for the cluster state; losing it stops no stream")
+  .meta(
+    rules(
+      {
+        rule: "self.mode != 'External' || has(self.urlSecret)",
+        message: "urlSecret must be given when mode is External",
+        fieldPath: ".mode",
+      },
+      {
+        rule: "self.mode != 'Bundled' || !has(self.urlSecret)",
+        message: "urlSecret must be absent when mode is Bundled; set mode to External to use it",
+        fieldPath: ".urlSecret",
+      },
+    ),
+  );
 
-export const cspsDeploymentSpec = z.object({
-  model,
-  engine: engine.default({ imagePullPolicy: "IfNotPresent", backend: "cuda", dtype: "auto" }),
-  prefill: prefill.default({ groups: 1, sequenceParallel: { degree: 1, mode: "auto" }, tensorParallel: { degree: 1 } }),
-  decode: decode.default({ ranks: 1, tensorParallel: { degree: 1 } }),
-  gateway: gateway.default({ replicas: 1, imagePullPolicy: "IfNotPresent", serviceType: "ClusterIP", port: 8000 }),
-  stateStore: stateStore.default({ mode: "Bundled" }),
-});
+export const cspsDeploymentSpec = z
+  .object({
+    model,
+    engine: engine.prefault({}),
+    prefill: prefill.prefault({}),
+    decode: decode.prefault({}),
+    gateway: gateway.prefault({}),
+    stateStore: stateStore.prefault({}),
+  })
+  .describe("What should run")
+  .meta(rules(...degreeRules));
 
 /** One decision of the operator: what it saw, what it chose, what it refused and why. */
-export const decisionRecord = z.object({
-  time: z.iso.datetime(),
-  subject: z.string().describe("What was decided, for example placement of group/0"),
-  choice: z.string().describe("A sentence"),
-  refusals: z.array(z.string()).describe("Candidates that were refused, a sentence each"),
-});
+export const decisionRecord = z
+  .object({
+    time: z.iso.datetime().describe("When it was taken"),
+    subject: z.string().describe("What was decided, for example placement of group/0"),
+    choice: z.string().describe("A sentence"),
+    refusals: z.array(z.string()).describe("Candidates that were refused, a sentence each"),
+  })
+  .describe("One decision of the operator");
 
-export const cspsDeploymentStatus = z.object({
-  observedGeneration: z.int().optional(),
-  conditions: z.array(condition).optional().meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] }),
-  endpoint: z.string().optional().describe("URL of the OpenAI-compatible API inside the cluster"),
-  groupsReady: z.string().optional().describe("Ready prefill groups of desired, for example 1/1"),
-  degree: z.int().optional().describe("SP degree that the prefill groups serve with now"),
-  decodeRanksReady: z.string().optional().describe("Ready decode ranks of desired, for example 2/2"),
-  reason: z.string().optional().describe("Reason of the most telling condition, for the printer column"),
-  decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
-});
+export const cspsDeploymentStatus = z
+  .object({
+    observedGeneration: z.int().optional().describe("Generation of the spec that the status speaks of"),
+    conditions,
+    endpoint: z.string().optional().describe("URL of the OpenAI-compatible API inside the cluster"),
+    groupsReady: z.string().optional().describe("Ready prefill groups of desired, for example 1/1"),
+    degree: z.int().optional().describe("SP degree that the prefill groups serve with now"),
+    decodeRanksReady: z.string().optional().describe("Ready decode ranks of desired, for example 2/2"),
+    reason: z.string().optional().describe("Reason of the most telling condition, for the printer column"),
+    decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
+  })
+  .describe("What is running");
 
 export type CSPSDeploymentSpec = z.infer<typeof cspsDeploymentSpec>;
 export type CSPSDeploymentStatus = z.infer<typeof cspsDeploymentStatus>;
