@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,15 @@ def theirs() -> Any:
     return AutoTokenizer.from_pretrained(MODEL.parent, gguf_file=MODEL.name)
 
 
-def without_unusual_numbers(text: str) -> str:
-    return "".join(c for c in text if c.isascii() or not unicodedata.category(c).startswith("N"))
+def where_the_cut_at_digits_shows_nothing(text: str) -> str:
+    """Without numbers outside ASCII, and with one space at most before a digit."""
+    plain = "".join(c for c in text if c.isascii() or not unicodedata.category(c).startswith("N"))
+    return re.sub(r"\s+(?=\d)", " ", plain)
 
 
 def test_ids_equal_those_of_transformers(ours: Tokenizer, theirs: Any) -> None:
-    """But for numbers outside ASCII: there transformers drops the file's own cut at digits when it reads GGUF."""
-    for text in map(without_unusual_numbers, TEXTS + random_texts(300)):
+    """But where a cut at digits shows: transformers drops it when it reads GGUF; the next test has all texts."""
+    for text in map(where_the_cut_at_digits_shows_nothing, TEXTS + random_texts(300)):
         assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(
             text, add_special_tokens=False
         ), text
