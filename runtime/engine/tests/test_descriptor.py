@@ -71,7 +71,7 @@ def where_the_cut_at_digits_shows_nothing(text: str) -> str:
 
 
 def test_ids_equal_those_of_transformers(ours: Tokenizer, theirs: Any) -> None:
-    """But where a cut at digits shows: transformers drops it when it reads GGUF; the next test has all texts."""
+    """But where a cut at digits shows: transformers drops it when it reads GGUF. All texts: next test."""
     for text in map(where_the_cut_at_digits_shows_nothing, TEXTS + random_texts(300)):
         assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(
             text, add_special_tokens=False
