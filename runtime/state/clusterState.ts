@@ -1,0 +1,38 @@
+/**
+ * The port: what operator and gateway ask of the cluster state, in the domain's words. Redis is soft, so an
+ * answer says whether there is one; nothing here throws but `close`.
+ */
+import type { RankReport, ShardMap } from "./domain.ts";
+
+/** Why there is no answer. `readOnly`: a replica that takes no writes; `invalid`: outside the schema. */
+export type StateProblem = "unreachable" | "timeout" | "readOnly" | "denied" | "invalid" | "failed";
+
+export type StateAnswer<T> =
+  { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: StateProblem; readonly message: string };
+
+/** A write that a newer one of the same kind has overtaken is `stale` and changes nothing. */
+export type Written = "accepted" | "stale";
+
+/** State of one deployment. Calls are safe to repeat. */
+export interface ClusterState {
+  /** Keeps the report for `ttlMs`; `stale` when a later incarnation of the rank has reported. */
+  reportRank(report: RankReport, ttlMs: number): Promise<StateAnswer<Written>>;
+  /** True when that very incarnation was known. */
+  removeRank(rankId: string, incarnation: string): Promise<StateAnswer<boolean>>;
+  /** Ranks whose report has not expired, by rankId. Reports outside the schema are left out. */
+  listRanks(): Promise<StateAnswer<RankReport[]>>;
+  /** Keeps the map for `ttlMs`; `stale` when a map of a later epoch or version is held. */
+  putShards(map: ShardMap, ttlMs: number): Promise<StateAnswer<Written>>;
+  /** `stale` when the map held is of a later epoch; true when one was removed. */
+  removeShards(requestId: string, epoch: number): Promise<StateAnswer<boolean | "stale">>;
+  listShards(): Promise<StateAnswer<ShardMap[]>>;
+  /** Shuts out leaders with a lower number; `stale` when one with a higher has been here. */
+  advanceFence(fence: number): Promise<StateAnswer<Written>>;
+  checkFence(fence: number): Promise<StateAnswer<"current" | "stale">>;
+  /** Forgets everything of the deployment, as the leader with this fence; returns the number of keys. */
+  clear(fence: number): Promise<StateAnswer<number | "stale">>;
+  close(): Promise<void>;
+}
+
+/** Told of every call, answered or not, for metrics. */
+export type StateObserver = (call: { verb: string; durationMs: number; problem: StateProblem | undefined }) => void;
