@@ -23,7 +23,11 @@ export interface RunningServer {
 export function healthPages(live: HealthChecks, ready: HealthChecks): Pages {
   const pageOf = async (checks: HealthChecks): Promise<Page> => {
     const report = await checks.report();
-    return { status: report.healthy ? 200 : 503, contentType: "text/plain; charset=utf-8", body: report.text };
+    return {
+      status: report.healthy ? 200 : 503,
+      contentType: "text/plain; charset=utf-8",
+      body: report.text,
+    };
   };
   return new Map([
     ["/healthz", () => pageOf(live)],
@@ -32,7 +36,11 @@ export function healthPages(live: HealthChecks, ready: HealthChecks): Pages {
 }
 
 export function metricsPages(registry: Registry): Pages {
-  const page = async (): Promise<Page> => ({ status: 200, contentType: registry.contentType, body: await registry.metrics() });
+  const page = async (): Promise<Page> => ({
+    status: 200,
+    contentType: registry.contentType,
+    body: await registry.metrics(),
+  });
   return new Map([["/metrics", page]]);
 }
 
@@ -62,7 +70,8 @@ export async function serve(pages: Pages, port: number, host?: string): Promise<
 
 async function answer(pages: Pages, request: http.IncomingMessage): Promise<Page> {
   const contentType = "text/plain; charset=utf-8";
-  if (request.method !== "GET" && request.method !== "HEAD") return { status: 405, contentType, body: "method not allowed\n" };
+  if (request.method !== "GET" && request.method !== "HEAD")
+    return { status: 405, contentType, body: "method not allowed\n" };
   const page = pages.get((request.url ?? "/").split("?", 1)[0] ?? "/");
   if (page === undefined) return { status: 404, contentType, body: "not found\n" };
   try {

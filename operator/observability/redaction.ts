@@ -3,7 +3,8 @@
 const hidden = "[redacted]";
 
 /** A field whose name ends like this holds a secret; `tokens` (a count of model tokens) does not. */
-const secretField = /(^|[_.-]|[a-z])(token|password|passwd|secret|api-?key|authorization|cookie|credentials?|private-?key)$/i;
+const secretField =
+  /(^|[_.-]|[a-z])(token|password|passwd|secret|api-?key|authorization|cookie|credentials?|private-?key)$/i;
 
 /** Forms of secrets in texts, each with what stays of it. */
 const secretTexts: readonly (readonly [RegExp, string])[] = [
@@ -27,7 +28,9 @@ export function redact(field: string, value: unknown, depth = 0): unknown {
   if (value instanceof Error) return redactText(value.stack ?? value.message);
   if (value instanceof Date) return value.toISOString();
   if (Array.isArray(value)) return value.map((item) => redact("", item, depth + 1));
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, redact(name, item, depth + 1)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [name, redact(name, item, depth + 1)]),
+  );
 }
 
 /** The text with every known form of a secret replaced. */
