@@ -3,6 +3,7 @@
  * Their specs carry everything that a pod is made from, so that a group can be healed without its owner.
  */
 import { z } from "zod";
+import { decisionRecord } from "./cspsdeployment.ts";
 import { conditions, engine, memory, model, objectName, rankTemplate, tensorParallel } from "./fields.ts";
 import { atMost, rules } from "./rule.ts";
 
@@ -62,6 +63,16 @@ export const gangStatus = z
       .describe("Generation of the last list of members that was sent to the ranks"),
     ranks: z.array(rankPlacement).optional().describe("Each rank, by ordinal"),
     restarts: z.int().optional().describe("Rank pods replaced so far"),
+    rosterMembers: z
+      .array(z.string())
+      .optional()
+      .describe("Members of the last roster, as rankId@incarnation"),
+    failures: z
+      .array(z.iso.datetime())
+      .optional()
+      .describe("When ranks failed within the restart window, oldest first"),
+    lastFailure: z.string().optional().describe("Why the last rank failed"),
+    decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
   })
   .describe("What is running of it");
 
