@@ -1,0 +1,180 @@
+"""Configuration of a rank, read once from its environment. A bad value is refused before anything joins."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from csps_engine.wire.generated import RankEnvironment, RankRef, Role
+
+T = TypeVar("T")
+
+DEFAULTS: dict[str, str] = {
+    "CSPS_CONTROL_PORT": "9000",
+    "CSPS_TRANSFER_PORT": "9001",
+    "CSPS_REDIS_URL_FILE": "",
+    "CSPS_BACKEND": "cpu",
+    "CSPS_DTYPE": "auto",
+    "CSPS_TENSOR_PARALLEL": "1",
+    "CSPS_SP_MODE": "auto",
+    "CSPS_KV_BYTES": "",
+    "CSPS_LOG_LEVEL": "info",
+    "CSPS_COLLECTIVE_TIMEOUT_MS": "10000",
+    "CSPS_HEARTBEAT_MS": "400",
+    "CSPS_MAX_BATCH": "64",
+    "CSPS_DRAIN_GRACE_MS": "25000",
+}
+"""What an absent or empty variable means. A variable without a default must be set."""
+
+CPU_KV_BYTES = 512 * 2**20
+
+
+class ConfigError(ValueError):
+    """One variable, its value and the rule that it breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Everything a rank is told by its pod. Times in milliseconds, sizes in bytes."""
+
+    namespace: str
+    deployment: str
+    group: str
+    role: Role
+    rank: RankRef
+    control_token: str
+    redis_url_file: str
+    """Empty: no Redis."""
+    model_path: Path
+    model_name: str
+    context_length: int
+    backend: str
+    dtype: str
+    sp_mode: str
+    kv_bytes: int | None
+    """None: what is left on the device."""
+    log_level: str
+    collective_timeout_ms: int
+    """A collective that lasts longer means that a peer is hung: the epoch ends."""
+    heartbeat_ms: int
+    """An idle coordinator ticks this often."""
+    max_batch: int
+    """Rows of one decode step."""
+    drain_grace_ms: int
+    """From SIGTERM until running requests are given up."""
+
+    def __repr__(self) -> str:
+        return f"EngineConfig({self.rank.rank_id} of {self.namespace}/{self.deployment}, {self.role})"
+
+
+def read_config(environment: Mapping[str, str]) -> EngineConfig:
+    """Read and check all variables; raises ConfigError for the first bad one."""
+    read = _Reader(environment)
+    read.whole(
+        "CSPS_TENSOR_PARALLEL", 1, 1, "this engine computes each rank on one device; set the degree to 1"
+    )
+    backend = read.choice("CSPS_BACKEND")
+    kv_bytes = read.optional_whole("CSPS_KV_BYTES", 2**16, 2**50)
+    rank = RankRef(
+        rank_id=read.text("CSPS_RANK_ID"),
+        incarnation=read.text("CSPS_INCARNATION"),
+        address=read.address("CSPS_ADDRESS"),
+        control_port=read.whole("CSPS_CONTROL_PORT", 1, 65535),
+        transfer_port=read.whole("CSPS_TRANSFER_PORT", 1, 65535),
+    )
+    if rank.control_port == rank.transfer_port:
+        raise ConfigError(f"CSPS_TRANSFER_PORT={rank.transfer_port}: must differ from CSPS_CONTROL_PORT")
+    heartbeat_ms = read.whole("CSPS_HEARTBEAT_MS", 20, 60_000)
+    collective_timeout_ms = read.whole("CSPS_COLLECTIVE_TIMEOUT_MS", 200, 600_000)
+    if collective_timeout_ms < 3 * heartbeat_ms:
+        raise ConfigError(
+            f"CSPS_COLLECTIVE_TIMEOUT_MS={collective_timeout_ms}: must be at least three times "
+            f"CSPS_HEARTBEAT_MS ({heartbeat_ms}), or an idle group breaks"
+        )
+    role: Role = "prefill" if read.choice("CSPS_ROLE") == "prefill" else "decode"
+    return EngineConfig(
+        namespace=read.text("CSPS_NAMESPACE"),
+        deployment=read.text("CSPS_DEPLOYMENT"),
+        group=read.text("CSPS_GROUP"),
+        role=role,
+        rank=rank,
+        control_token=read.secret("CSPS_CONTROL_TOKEN_FILE"),
+        redis_url_file=read.raw("CSPS_REDIS_URL_FILE"),
+        model_path=read.existing("CSPS_MODEL_PATH"),
+        model_name=read.text("CSPS_MODEL_NAME"),
+        context_length=read.whole("CSPS_CONTEXT_LENGTH", 1, 2**31),
+        backend=backend,
+        dtype=read.choice("CSPS_DTYPE"),
+        sp_mode=read.choice("CSPS_SP_MODE"),
+        kv_bytes=CPU_KV_BYTES if kv_bytes is None and backend == "cpu" else kv_bytes,
+        log_level=read.choice("CSPS_LOG_LEVEL"),
+        collective_timeout_ms=collective_timeout_ms,
+        heartbeat_ms=heartbeat_ms,
+        max_batch=read.whole("CSPS_MAX_BATCH", 1, 4096),
+        drain_grace_ms=read.whole("CSPS_DRAIN_GRACE_MS", 0, 3_600_000),
+    )
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def raw(self, name: str) -> str:
+        return self._environment.get(name, "").strip() or DEFAULTS.get(name, "")
+
+    def text(self, name: str) -> str:
+        value = self.raw(name)
+        if not value:
+            raise ConfigError(f"{name} is not set: it must be a non-empty string")
+        return value
+
+    def whole(self, name: str, low: int, high: int, why: str = "") -> int:
+        value = self.text(name)
+        number = _parse(int, value)
+        if number is None or not low <= number <= high:
+            rule = f"must be {low}" if low == high else f"must be a whole number from {low} to {high}"
+            raise ConfigError(f"{name}={value}: {rule}" + (f" ({why})" if why else ""))
+        return number
+
+    def optional_whole(self, name: str, low: int, high: int) -> int | None:
+        return self.whole(name, low, high) if self.raw(name) else None
+
+    def choice(self, name: str) -> str:
+        field = RankEnvironment.model_fields[name.removeprefix("CSPS_").lower()]
+        allowed = get_args(field.annotation)
+        value = self.text(name)
+        if value not in allowed:
+            raise ConfigError(f"{name}={value}: must be one of {', '.join(allowed)}")
+        return value
+
+    def address(self, name: str) -> str:
+        value = self.text(name)
+        if _parse(ipaddress.ip_address, value) is None:
+            raise ConfigError(f"{name}={value}: must be an IP address that other ranks can reach")
+        return value
+
+    def existing(self, name: str) -> Path:
+        path = Path(self.text(name))
+        if not path.exists():
+            raise ConfigError(f"{name}={path}: no such file or folder")
+        return path
+
+    def secret(self, name: str) -> str:
+        path = self.existing(name)
+        try:
+            secret = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}={path}: cannot be read: {error}") from error
+        if not secret:
+            raise ConfigError(f"{name}={path}: the file is empty, it must hold the control token")
+        return secret
+
+
+def _parse(parser: Callable[[str], T], value: str) -> T | None:
+    try:
+        return parser(value)
+    except ValueError:
+        return None

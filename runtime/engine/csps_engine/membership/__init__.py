@@ -1,0 +1,1 @@
+"""Who is in the group (roster: the operator's word) and who forms an epoch now: pure rules."""

@@ -1,0 +1,1 @@
+"""Decisions about pages and requests: pure bookkeeping without torch, clocks or I/O."""

@@ -1,0 +1,105 @@
+"""Ticks: what the coordinator of an epoch tells every member to do next, as bytes for the mesh.
+
+A tick carries, in this order: what ended, what is held now, whose KV must be complete, and the work. Every
+member applies it in full before the work starts, so the replicas of the page tables never differ while a
+collective runs. The first tick of an epoch is a `sync`: its holdings are all there are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from csps_engine.core.plan import DecodeRow, Place, Sampling
+
+TickKind = Literal["idle", "decode", "prefill", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The pages that a request holds in a pool, by mesh rank of the present epoch."""
+
+    request_id: str
+    version: int
+    """Epoch in which the pages were reserved. Late KV of an older reservation carries an older version."""
+    prompt_tokens: int
+    home: int
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillOrder:
+    """A prompt for the whole group and where its KV goes. `reservation` is the wire message's JSON."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    sampling: Sampling
+    reservation: str
+    budget_ms: int
+    """From the start of the tick until every page must be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    kind: TickKind
+    reason: str = ""
+    """Of a leave: why the epoch ends."""
+    sync: bool = False
+    ended: tuple[str, ...] = ()
+    held: tuple[Holding, ...] = ()
+    admitted: tuple[str, ...] = ()
+    """Requests whose prompt KV every holder must have in full before they may decode."""
+    rows: tuple[DecodeRow, ...] = ()
+    order: PrefillOrder | None = None
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, Any] = {"kind": self.kind}
+        if self.reason:
+            document["reason"] = self.reason
+        if self.sync:
+            document["sync"] = True
+        if self.ended:
+            document["ended"] = self.ended
+        if self.held:
+            document["held"] = [
+                [h.request_id, h.version, h.prompt_tokens, h.home, [list(place) for place in h.places]]
+                for h in self.held
+            ]
+        if self.admitted:
+            document["admitted"] = self.admitted
+        if self.rows:
+            document["rows"] = [
+                [r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows
+            ]
+        if self.order is not None:
+            o = self.order
+            document["order"] = [o.request_id, o.token_ids, _pack(o.sampling), o.reservation, o.budget_ms]
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def tick_from_bytes(payload: bytes) -> Tick:
+    document = json.loads(payload)
+    order = document.get("order")
+    return Tick(
+        kind=document["kind"],
+        reason=document.get("reason", ""),
+        sync=document.get("sync", False),
+        ended=tuple(document.get("ended", ())),
+        held=tuple(
+            Holding(rid, version, prompt, home, tuple(Place(*place) for place in places))
+            for rid, version, prompt, home, places in document.get("held", ())
+        ),
+        admitted=tuple(document.get("admitted", ())),
+        rows=tuple(
+            DecodeRow(rid, home, token, position, Sampling(*sampling))
+            for rid, home, token, position, sampling in document.get("rows", ())
+        ),
+        order=None
+        if order is None
+        else PrefillOrder(order[0], tuple(order[1]), Sampling(*order[2]), order[3], order[4]),
+    )
+
+
+def _pack(s: Sampling) -> list[float | int | bool]:
+    return [s.temperature, s.top_p, s.seed, s.logprobs, s.want_logprobs]

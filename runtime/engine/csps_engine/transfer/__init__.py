@@ -1,0 +1,1 @@
+"""KV pages between groups: frames over TCP, acknowledged and checked."""
