@@ -14,7 +14,7 @@ export function objectSchema(kind: Kind): StructuralSchema {
     properties: {
       apiVersion: { type: "string", description: "Version of the schema" },
       kind: { type: "string", description: "Kind of the object" },
-      metadata: { type: "object" },
+      metadata: { type: "object", properties: { name: { type: "string" } } },
       spec: structural(kind.spec, "spec"),
       status: structural(kind.status, "status"),
     },
@@ -35,7 +35,8 @@ export function customResourceDefinition(kind: Kind): object {
         plural: kind.plural,
         singular: kind.kind.toLowerCase(),
         shortNames: kind.shortNames,
-        categories: ["all", "csps"],
+        // Not `csps` too: kubectl takes a category before a short name, and `get csps <name>` would fail.
+        categories: ["all"],
       },
       scope: "Namespaced",
       versions: [

@@ -70,6 +70,7 @@ const nameRule: Rule = {
   rule: "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
   message:
     "metadata.name must have at most 40 characters, of a-z, 0-9 and -, and start with a letter: Services and pods are named after it",
+  fieldPath: ".metadata.name",
 };
 
 export const kinds: Kind[] = [

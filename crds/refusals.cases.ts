@@ -1,0 +1,304 @@
+/** One case a rule of the API: an object that breaks only this rule, and what the answer must name. */
+export interface Refusal {
+  why: string;
+  object: object;
+  /** Path that the answer starts its sentence with. */
+  field: string;
+  /** The rule, with the values. */
+  says: string;
+}
+
+interface Sections {
+  name?: string;
+  model?: object;
+  engine?: object;
+  prefill?: object;
+  decode?: object;
+  gateway?: object;
+  stateStore?: object;
+}
+
+const source = { image: { reference: "example.com/m:1" } };
+const model = { name: "m", contextLength: 8192, source };
+
+function deployment({ name = "refused", ...sections }: Sections): object {
+  return {
+    apiVersion: "csps.io/v1alpha1",
+    kind: "CSPSDeployment",
+    metadata: { name },
+    spec: { ...sections, model: { ...model, ...sections.model } },
+  };
+}
+
+const gpus = (count: unknown): object => ({ resources: { limits: { "nvidia.com/gpu": count } } });
+
+const gang = {
+  deployment: "d",
+  revision: "r",
+  ranks: 2,
+  minRanks: 3,
+  model,
+  engine: {},
+  tensorParallel: {},
+  rank: {},
+  stateStoreSecret: "s",
+  controlTokenSecret: "t",
+};
+
+const bounds: Refusal[] = [
+  {
+    why: "degree 0",
+    object: deployment({ prefill: { sequenceParallel: { degree: 0 } } }),
+    field: "spec.prefill.sequenceParallel.degree",
+    says: "should be greater than or equal to 1",
+  },
+  {
+    why: "degree as text",
+    object: deployment({ prefill: { sequenceParallel: { degree: "two" } } }),
+    field: "spec.prefill.sequenceParallel.degree",
+    says: "expected numeric (int or float), got string",
+  },
+  {
+    why: "no decode rank",
+    object: deployment({ decode: { ranks: 0 } }),
+    field: "spec.decode.ranks",
+    says: "should be greater than or equal to 1",
+  },
+  {
+    why: "more ranks than any cluster has",
+    object: deployment({ decode: { ranks: 100000 } }),
+    field: "spec.decode.ranks",
+    says: "should be less than or equal to 4096",
+  },
+  {
+    why: "context too short for a page",
+    object: deployment({ model: { contextLength: 10 } }),
+    field: "spec.model.contextLength",
+    says: "should be greater than or equal to 64",
+  },
+  {
+    why: "unknown backend",
+    object: deployment({ engine: { backend: "rocm" } }),
+    field: "spec.engine.backend",
+    says: 'Unsupported value: "rocm": supported values: "cpu", "cuda"',
+  },
+  {
+    why: "unknown SP mode",
+    object: deployment({ prefill: { sequenceParallel: { mode: "ring" } } }),
+    field: "spec.prefill.sequenceParallel.mode",
+    says: 'Unsupported value: "ring"',
+  },
+  {
+    why: "port out of range",
+    object: deployment({ gateway: { port: 70000 } }),
+    field: "spec.gateway.port",
+    says: "should be less than or equal to 65535",
+  },
+  {
+    why: "memory that is no quantity",
+    object: deployment({ decode: { kvCacheMemory: "lots" } }),
+    field: "spec.decode.kvCacheMemory",
+    says: "should match",
+  },
+  {
+    why: "a limit that is no quantity",
+    object: deployment({ prefill: { rank: { resources: { limits: { memory: "16 GB" } } } } }),
+    field: "spec.prefill.rank.resources.limits.memory",
+    says: "should match",
+  },
+  {
+    why: "a relative path in the model image",
+    object: deployment({ model: { source: { image: { reference: "m:1", path: "model" } } } }),
+    field: "spec.model.source.image.path",
+    says: "should match",
+  },
+  {
+    why: "no model",
+    object: { apiVersion: "csps.io/v1alpha1", kind: "CSPSDeployment", metadata: { name: "none" }, spec: {} },
+    field: "spec.model",
+    says: "Required value",
+  },
+];
+
+const sections: Refusal[] = [
+  {
+    why: "minDegree above degree",
+    object: deployment({ prefill: { sequenceParallel: { degree: 2, minDegree: 3 } } }),
+    field: "spec.prefill.sequenceParallel.minDegree",
+    says: "minDegree is 3 but must be at most degree, which is 2",
+  },
+  {
+    why: "degree above maxDegree",
+    object: deployment({ prefill: { sequenceParallel: { degree: 8, maxDegree: 4 } } }),
+    field: "spec.prefill.sequenceParallel.degree",
+    says: "degree is 8 but must be at most maxDegree, which is 4",
+  },
+  {
+    why: "minDegree above the default degree",
+    object: deployment({ prefill: { sequenceParallel: { minDegree: 2 } } }),
+    field: "spec.prefill.sequenceParallel.minDegree",
+    says: "minDegree is 2 but must be at most degree, which is 1",
+  },
+  {
+    why: "minRanks above ranks",
+    object: deployment({ decode: { ranks: 2, minRanks: 3 } }),
+    field: "spec.decode.minRanks",
+    says: "minRanks is 3 but must be at most ranks, which is 2",
+  },
+  {
+    why: "no model source",
+    object: deployment({ model: { source: {} } }),
+    field: "spec.model.source",
+    says: "exactly one of image and persistentVolumeClaim must be given, none is",
+  },
+  {
+    why: "two model sources",
+    object: deployment({ model: { source: { ...source, persistentVolumeClaim: { claimName: "models" } } } }),
+    field: "spec.model.source",
+    says: "exactly one of image and persistentVolumeClaim must be given, both are",
+  },
+  {
+    why: "an external store without its Secret",
+    object: deployment({ stateStore: { mode: "External" } }),
+    field: "spec.stateStore.mode",
+    says: "urlSecret must be given when mode is External",
+  },
+  {
+    why: "a bundled store with a Secret",
+    object: deployment({ stateStore: { urlSecret: { name: "redis" } } }),
+    field: "spec.stateStore.urlSecret",
+    says: "urlSecret must be absent when mode is Bundled",
+  },
+  {
+    why: "requests above limits",
+    object: deployment({
+      gateway: { resources: { requests: { memory: "2Gi" }, limits: { memory: "1024Mi" } } },
+    }),
+    field: "spec.gateway.resources.requests",
+    says: "requests must be at most limits",
+  },
+  {
+    why: "a toleration of every key without Exists",
+    object: deployment({ decode: { rank: { tolerations: [{ effect: "NoSchedule" }] } } }),
+    field: "spec.decode.rank.tolerations[0]",
+    says: "operator must be Exists when key is absent",
+  },
+  {
+    why: "a toleration with Exists and a value",
+    object: deployment({ decode: { rank: { tolerations: [{ key: "a", operator: "Exists", value: "b" }] } } }),
+    field: "spec.decode.rank.tolerations[0]",
+    says: "value must be absent when operator is Exists",
+  },
+  {
+    why: "tolerationSeconds without NoExecute",
+    object: deployment({
+      decode: { rank: { tolerations: [{ key: "a", value: "b", tolerationSeconds: 5 }] } },
+    }),
+    field: "spec.decode.rank.tolerations[0]",
+    says: "effect must be NoExecute when tolerationSeconds is given",
+  },
+];
+
+const degrees: Refusal[] = [
+  {
+    why: "key/value heads that don't divide the query heads",
+    object: deployment({ model: { attentionHeads: 9, keyValueHeads: 2 } }),
+    field: "spec.model.keyValueHeads",
+    says: "keyValueHeads is 2 but must divide attentionHeads, which is 9",
+  },
+  ...(["prefill", "decode"] as const).flatMap((role): Refusal[] => [
+    {
+      why: `TP of ${role} that does not divide the heads`,
+      object: deployment({ model: { attentionHeads: 9 }, [role]: { tensorParallel: { degree: 2 } } }),
+      field: `spec.${role}.tensorParallel.degree`,
+      says: `${role}.tensorParallel.degree is 2 but must divide model.attentionHeads, which is 9`,
+    },
+    {
+      why: `TP of ${role} that does not fit the key/value heads`,
+      object: deployment({ model: { keyValueHeads: 6 }, [role]: { tensorParallel: { degree: 4 } } }),
+      field: `spec.${role}.tensorParallel.degree`,
+      says: `${role}.tensorParallel.degree is 4 but must divide model.keyValueHeads or be a multiple of it, which is 6`,
+    },
+    {
+      why: `GPUs of ${role} that are not the TP degree, on cuda`,
+      object: deployment({ [role]: { tensorParallel: { degree: 4 }, rank: gpus(8) } }),
+      field: `spec.${role}.rank.resources.limits`,
+      says: `${role}.rank.resources.limits[nvidia.com/gpu] is 8 but must equal ${role}.tensorParallel.degree, which is 4, when engine.backend is cuda`,
+    },
+    {
+      why: `GPUs of ${role} as text that are not the TP degree, on cuda`,
+      object: deployment({ [role]: { rank: gpus("2") } }),
+      field: `spec.${role}.rank.resources.limits`,
+      says: `${role}.rank.resources.limits[nvidia.com/gpu] is 2 but must equal ${role}.tensorParallel.degree, which is 1`,
+    },
+  ]),
+  {
+    why: "all-to-all whose degree does not divide the heads of a rank",
+    object: deployment({
+      model: { attentionHeads: 32 },
+      prefill: { sequenceParallel: { degree: 16, mode: "allToAll" }, tensorParallel: { degree: 4 } },
+    }),
+    field: "spec.prefill.sequenceParallel.degree",
+    says: "degree is 16 but must divide model.attentionHeads / prefill.tensorParallel.degree, which is 8, when mode is allToAll",
+  },
+];
+
+const objects: Refusal[] = [
+  {
+    why: "a name that a Service can't have",
+    object: deployment({ name: "1st.model" }),
+    field: "metadata.name",
+    says: "metadata.name must have at most 40 characters",
+  },
+  {
+    why: "a name too long for pods to be named after it",
+    object: deployment({ name: "m".repeat(41) }),
+    field: "metadata.name",
+    says: "metadata.name must have at most 40 characters",
+  },
+  ...["SPGroup", "DecodePool"].map((kind): Refusal => ({
+    why: `a ${kind} that needs more ranks than it has`,
+    object: {
+      apiVersion: "csps.io/v1alpha1",
+      kind,
+      metadata: { name: "g" },
+      spec: kind === "SPGroup" ? { ...gang, ordinal: 0, mode: "auto" } : gang,
+    },
+    field: "spec.minRanks",
+    says: "minRanks is 3 but must be at most ranks, which is 2",
+  })),
+];
+
+export const refusals: Refusal[] = [...bounds, ...sections, ...degrees, ...objects];
+
+/** The nearest objects that keep every rule. */
+export const accepted: { why: string; object: object }[] = [
+  {
+    why: "any number of GPUs on cpu",
+    object: deployment({ engine: { backend: "cpu" }, prefill: { rank: gpus(3) } }),
+  },
+  {
+    why: "GPUs as text that are the TP degree",
+    object: deployment({ decode: { tensorParallel: { degree: 4 }, rank: gpus("4") } }),
+  },
+  {
+    why: "TP that is a multiple of the key/value heads",
+    object: deployment({
+      model: { attentionHeads: 32, keyValueHeads: 4 },
+      decode: { tensorParallel: { degree: 8 } },
+    }),
+  },
+  {
+    why: "kvGather with a degree that does not divide the heads",
+    object: deployment({
+      model: { attentionHeads: 9 },
+      prefill: { sequenceParallel: { degree: 2, mode: "kvGather" } },
+    }),
+  },
+  {
+    why: "requests equal to limits in another unit",
+    object: deployment({
+      gateway: { resources: { requests: { memory: "1Gi" }, limits: { memory: "1024Mi" } } },
+    }),
+  },
+];
