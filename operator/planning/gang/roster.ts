@@ -38,9 +38,11 @@ export function planRoster(observed: GangObservation, policy: RosterPolicy): Ros
   const patient = !everFormed && observed.answeringForMs < policy.patienceMs;
   if (members.length < (patient ? spec.ranks : spec.minRanks)) return undefined;
 
-  const changed = !sameMembers(members, memory.rosterMembers);
   const told = members.flatMap((member) => observed.engines.get(member.rankId) ?? []);
   const newest = Math.max(memory.rosterGeneration, ...told.map((engine) => engine.generation));
+  // A newer roster than the remembered one came from a leader that fell before it wrote it down: its members are
+  // unknown, so they count as changed.
+  const changed = newest > memory.rosterGeneration || !sameMembers(members, memory.rosterMembers);
   const generation = changed ? newest + 1 : Math.max(1, memory.rosterGeneration);
   const push = told
     .filter((engine) => changed || engine.generation < generation)

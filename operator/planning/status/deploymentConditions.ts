@@ -116,23 +116,6 @@ function summed(
   };
 }
 
-/** The reason of the condition that tells a reader most, for the printer column. */
-export function tellingReason(conditions: readonly ConditionDraft[]): Reason {
-  const order: readonly (readonly [ConditionType, string])[] = [
-    ["TopologySatisfied", "False"],
-    ["Degraded", "True"],
-    ["Progressing", "True"],
-    ["Available", "False"],
-    ["StateStoreReachable", "False"],
-    ["Available", "True"],
-  ];
-  for (const [type, status] of order) {
-    const found = conditions.find((one) => one.type === type && one.status === status);
-    if (found !== undefined) return found.reason;
-  }
-  return "Waiting";
-}
-
 function condition(gang: GangSummary, type: string): GangSummary["conditions"][number] | undefined {
   return gang.conditions.find((one) => one.type === type);
 }

@@ -78,3 +78,20 @@ export function stampConditions(
     return { ...one, observedGeneration: stamp.observedGeneration, lastTransitionTime };
   });
 }
+
+/** The reason of the condition that tells a reader most, for the printer column. */
+export function tellingReason(conditions: readonly ConditionDraft[]): Reason {
+  const order: readonly (readonly [ConditionType, string])[] = [
+    ["TopologySatisfied", "False"],
+    ["Degraded", "True"],
+    ["Progressing", "True"],
+    ["Available", "False"],
+    ["StateStoreReachable", "False"],
+    ["Available", "True"],
+  ];
+  for (const [type, status] of order) {
+    const found = conditions.find((one) => one.type === type && one.status === status);
+    if (found !== undefined) return found.reason;
+  }
+  return "Waiting";
+}

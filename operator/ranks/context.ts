@@ -1,0 +1,28 @@
+/** What the reconcilers of gangs work with; made once in the composition root. */
+import type { Cluster } from "../kube/cluster.ts";
+import type { EventRecorder } from "../kube/events.ts";
+import type { Expectations } from "../kube/expectations.ts";
+import type { Node, Pod } from "../kube/object.ts";
+import type { Store } from "../kube/store.ts";
+import type { GangPolicy } from "../planning/gang/plan.ts";
+import type { PlacementLedger } from "./capacity.ts";
+import type { RankClients } from "./engines.ts";
+import type { GangRecords } from "./record.ts";
+
+/** Names of the indexes that the pod store must have. */
+export const podIndex = { owner: "owner", deployment: "deployment", node: "node" } as const;
+
+export interface GangContext {
+  readonly cluster: Cluster;
+  readonly events: Pick<EventRecorder, "record">;
+  readonly expectations: Expectations;
+  readonly pods: Store<Pod>;
+  readonly nodes: Store<Node>;
+  readonly ledger: PlacementLedger;
+  readonly rankClients: RankClients;
+  readonly records: GangRecords;
+  readonly policy: GangPolicy;
+  /** Fencing number of this process's leadership. */
+  fence(): number;
+  nowMs(): number;
+}

@@ -1,0 +1,71 @@
+/** The status of an SPGroup or DecodePool, from the findings of one reconcile. */
+import type { GangStatus } from "../../crds/schema/rankgroup.ts";
+import { memberKey } from "../planning/gang/roster.ts";
+import { recentFailures } from "../planning/gang/restart.ts";
+import { servingNow } from "../planning/gang/serving.ts";
+import { gangConditions, type GangFindings } from "../planning/status/gangConditions.ts";
+import { stampConditions, tellingReason } from "../planning/status/reason.ts";
+import { recordDecision } from "../planning/status/decisions.ts";
+import type { GangContext } from "./context.ts";
+import type { GangView } from "./observe.ts";
+
+export function gangStatus(context: GangContext, view: GangView, findings: GangFindings): GangStatus {
+  const { gang, record } = view;
+  const { observed } = findings;
+  const now = new Date(observed.nowMs).toISOString();
+  const drafts = gangConditions(findings);
+  const serving = servingNow(observed);
+  const failuresMs = recentFailures(record.memory.failuresMs, observed.nowMs, context.policy.restart);
+  noteDecision(view, findings, now);
+  const domain = findings.placement?.placed === true ? findings.placement.domain : gang.status?.domain;
+  const { memory } = record;
+  return {
+    observedGeneration: gang.metadata.generation ?? 0,
+    conditions: [
+      ...stampConditions(drafts, gang.status?.conditions ?? [], {
+        observedGeneration: gang.metadata.generation ?? 0,
+        now,
+      }),
+    ],
+    ranksReady: serving.rankIds.length,
+    epoch: serving.epoch,
+    ...(domain === undefined ? {} : { domain }),
+    reason: tellingReason(drafts),
+    rosterGeneration: memory.rosterGeneration,
+    rosterMembers: memory.rosterMembers.map(memberKey),
+    restarts: memory.restarts,
+    failures: failuresMs.map((ms) => new Date(ms).toISOString()),
+    lastFailure: memory.lastFailure,
+    decisions: record.decisions,
+    ranks: observed.pods.map((pod) => ({
+      rankId: pod.rankId,
+      ...(pod.node === undefined ? {} : { node: pod.node }),
+      podPhase: pod.deletingForMs === undefined ? pod.phase : "Terminating",
+      enginePhase: observed.engines.get(pod.rankId)?.phase ?? "",
+    })),
+  };
+}
+
+function noteDecision({ design, record }: GangView, { placement }: GangFindings, time: string): void {
+  if (placement === undefined) return;
+  const decision = {
+    time,
+    subject: `placement of ${design.name}`,
+    choice: placement.choice,
+    refusals: [...placement.refusals],
+  };
+  record.decisions = [...recordDecision(record.decisions, decision)];
+}
+
+/** Equal but for the order of keys, which the API server changes. */
+export function sameStatus(left: unknown, right: unknown): boolean {
+  return canonical(left) === canonical(right);
+}
+
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === "object" && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}

@@ -1,0 +1,115 @@
+/** One reconcile of a gang, as sentences: look, decide, act, report. The same for prefill groups and decode pools. */
+import { applyStatus } from "../kube/apply.ts";
+import type { ReconcileOutcome } from "../kube/controller.ts";
+import { type DecodePool, type SPGroup } from "../kube/object.ts";
+import { decodePools, type Resource, spGroups } from "../kube/resource.ts";
+import { type GangPlan, planGang } from "../planning/gang/plan.ts";
+import type { GangObservation } from "../planning/gang/observed.ts";
+import { type PlacementDecision, planPlacement } from "../planning/placement/place.ts";
+import type { GangFindings } from "../planning/status/gangConditions.ts";
+import { observeCluster } from "./capacity.ts";
+import type { GangContext } from "./context.ts";
+import { rankShape } from "./desired/rankShape.ts";
+import type { GangObject } from "./gang.ts";
+import { gangStatus, sameStatus } from "./gangStatus.ts";
+import { type GangView, observeGang, observeNeighbours } from "./observe.ts";
+import { createPods, liftGates, removePods } from "./podActions.ts";
+import { nextLookMs } from "./pace.ts";
+import { pushRoster } from "./rosterActions.ts";
+import { tellGang } from "./story.ts";
+import { ownedBy } from "../kube/object.ts";
+
+export async function reconcileGang(
+  context: GangContext,
+  view: GangView,
+  signal: AbortSignal,
+): Promise<ReconcileOutcome> {
+  const { gang, record } = view;
+  // 1 The cache must show what was done last: else pods would be made twice.
+  const lagMs = context.expectations.remainingMs(gang.metadata.uid);
+  if (lagMs > 0) return { requeueAfterMs: Math.min(lagMs, 1_000) };
+  // 2 Look at the pods and ask their engines.
+  const observed = await observeGang(context, view, signal);
+  // 3 Decide on the next step, and on places for all gated pods at once.
+  const plan = planGang(observed, context.policy);
+  const placement = decidePlacement(context, view, plan);
+  // 4 Act on pods.
+  const replacing = record.memory.rosterGeneration > 0 || record.memory.failuresMs.length > 0;
+  remember(view, observed, plan, replacing);
+  if (plan.remove.length > 0) await removePods(context, view, plan.remove);
+  if (plan.create.length > 0) await createPods(context, view, plan.create);
+  if (placement?.placed === true) {
+    await liftGates(
+      context,
+      view,
+      plan.place.map((pod, index) => ({ pod, node: placement.nodes[index] ?? "" })),
+    );
+  }
+  // 5 Tell the ranks who their peers are.
+  const roster = plan.roster;
+  const pushed =
+    roster !== undefined && roster.push.length > 0
+      ? await pushRoster(context, view, { observed, roster, signal })
+      : { reports: [], failures: [] };
+  // 6 Report: status, events, and when to look again.
+  const engines = new Map([...observed.engines, ...pushed.reports.map((one) => [one.rankId, one] as const)]);
+  const findings: GangFindings = { observed: { ...observed, engines }, plan, placement };
+  await report(context, view, { findings, replacing, rosterFailures: pushed.failures });
+  return { requeueAfterMs: nextLookMs(findings, pushed.failures.length > 0) };
+}
+
+/** Synchronous from the snapshot to the ledger, so that no other gang can be given the same room between. */
+function decidePlacement(
+  context: GangContext,
+  { gang, design }: GangView,
+  plan: GangPlan,
+): PlacementDecision | undefined {
+  if (plan.place.length === 0) return undefined;
+  const { required, preferred } = design.rank.topology ?? {};
+  const decision = planPlacement(observeCluster(context, [required, preferred]), {
+    shape: rankShape(design, ownedBy(gang)),
+    ranks: plan.place.length,
+    required,
+    preferred,
+    stayWith: plan.stayWith,
+    ...observeNeighbours(context, design),
+  });
+  if (decision.placed) {
+    plan.place.forEach((pod, index) => {
+      context.ledger.give(pod.uid, decision.nodes[index] ?? "");
+    });
+  }
+  return decision;
+}
+
+function remember({ record }: GangView, observed: GangObservation, plan: GangPlan, replacing: boolean): void {
+  const failed = plan.remove.filter((removal) => removal.failure !== undefined);
+  const { memory } = record;
+  record.memory = {
+    ...memory,
+    failuresMs: [...memory.failuresMs, ...failed.map(() => observed.nowMs)].slice(-32),
+    lastFailure: failed.at(-1)?.failure ?? memory.lastFailure,
+    restarts: memory.restarts + (replacing ? plan.create.length : 0),
+  };
+}
+
+async function report(
+  context: GangContext,
+  view: GangView,
+  deeds: {
+    readonly findings: GangFindings;
+    readonly replacing: boolean;
+    readonly rosterFailures: readonly string[];
+  },
+): Promise<void> {
+  const { gang, record } = view;
+  const after = gangStatus(context, view, deeds.findings);
+  const before = gang.status;
+  for (const { type, reason, note } of tellGang({ ...deeds, before, after, toldEpoch: record.toldEpoch })) {
+    context.events.record({ regarding: gang, type, reason, action: "Reconcile", note });
+  }
+  record.toldEpoch = after.epoch ?? 0;
+  if (sameStatus(before, after)) return;
+  const resource = (gang.kind === "SPGroup" ? spGroups : decodePools) as Resource<SPGroup | DecodePool>;
+  await applyStatus<GangObject>(context.cluster, resource, { metadata: gang.metadata, status: after });
+}
