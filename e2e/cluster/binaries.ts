@@ -2,10 +2,11 @@
  * Kubernetes, etcd, CoreDNS, kind and helm, built from the Go module in `toolchain/`, pinned by go.mod and
  * go.sum. One module, so that a package that several programs share is compiled once.
  */
-import { mkdir, rename } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
-import { cachedFolder, contentKey } from "./cache.ts";
-import { run } from "./command.ts";
+import { cachedFolder, cacheRoot, contentKey } from "./cache.ts";
+import { run, succeeds } from "./command.ts";
 import { ensureGo } from "./goToolchain.ts";
 import { step } from "./progress.ts";
 
@@ -53,41 +54,56 @@ export function linkerFlags(version: string): string {
   return ["-s -w", ...flags].join(" ");
 }
 
-async function buildAll(target: string): Promise<void> {
+const MINUTE = 60_000;
+
+async function build(
+  target: string,
+  groups: readonly { title: string; packages: readonly string[] }[],
+): Promise<void> {
   const go = await ensureGo();
   const environment = { CGO_ENABLED: "0", GOFLAGS: "-buildvcs=false", GOTOOLCHAIN: "local" };
-  await mkdir(target, { recursive: true });
-  await step("fetching Go modules", () =>
-    run(go, ["mod", "download"], { cwd: TOOLCHAIN, env: environment, timeoutMs: 900_000 }),
-  );
-  for (const [index, group] of GROUPS.entries()) {
-    await step(`compiling ${group.title} (${index + 1} of ${GROUPS.length})`, () =>
-      run(
-        go,
-        [
-          "build",
-          "-trimpath",
-          `-ldflags=${linkerFlags(KUBERNETES_VERSION)}`,
-          "-o",
-          `${target}/`,
-          ...group.packages,
-        ],
-        {
-          cwd: TOOLCHAIN,
-          env: environment,
-          timeoutMs: 45 * 60_000,
-        },
-      ),
+  const common = { cwd: TOOLCHAIN, env: environment, timeoutMs: 45 * MINUTE };
+  await step("fetching Go modules", () => run(go, ["mod", "download"], common));
+  for (const [index, group] of groups.entries()) {
+    const flags = `-ldflags=${linkerFlags(KUBERNETES_VERSION)}`;
+    await step(`compiling ${group.title} (${index + 1} of ${groups.length})`, () =>
+      run(go, ["build", "-trimpath", flags, "-o", `${target}/`, ...group.packages], common),
     );
   }
-  await rename(join(target, "server"), join(target, "etcd"));
+  if (existsSync(join(target, "server"))) await rename(join(target, "server"), join(target, "etcd"));
+}
+
+async function keyOf(groups: unknown): Promise<string> {
+  const texts = [process.arch, KUBERNETES_VERSION, JSON.stringify(groups)];
+  return contentKey({ paths: [TOOLCHAIN], texts });
 }
 
 /** Folder with etcd, kube-apiserver, …, kubectl, kind and helm; built on first use (minutes, once). */
 export async function ensureBinaries(): Promise<string> {
-  const key = await contentKey({
-    paths: [TOOLCHAIN],
-    texts: [process.arch, KUBERNETES_VERSION, JSON.stringify(GROUPS)],
-  });
-  return cachedFolder("binaries", key, buildAll);
+  return cachedFolder("binaries", await keyOf(GROUPS), (target) => build(target, GROUPS));
+}
+
+const CLIENTS: Readonly<Record<string, string>> = {
+  kubectl: `${KUBERNETES}/kubectl`,
+  kind: "sigs.k8s.io/kind",
+  helm: "helm.sh/helm/v3/cmd/helm",
+};
+
+export type Client = "kubectl" | "kind" | "helm";
+
+/** Paths of client programs: those on the PATH, else our own; only what is asked for is built. */
+export async function ensureClients(names: readonly Client[]): Promise<Record<Client, string>> {
+  const found: Record<Client, string> = { kubectl: "kubectl", kind: "kind", helm: "helm" };
+  const built = join(cacheRoot(), "binaries", await keyOf(GROUPS));
+  for (const name of names) {
+    if (existsSync(join(built, name))) found[name] = join(built, name);
+    else if (!(await succeeds(name, name === "kubectl" ? ["version", "--client"] : ["version"]))) {
+      const groups = [{ title: name, packages: [CLIENTS[name] ?? name] }];
+      const folder = await cachedFolder(`binary-${name}`, await keyOf(groups), (target) =>
+        build(target, groups),
+      );
+      found[name] = join(folder, name);
+    }
+  }
+  return found;
 }

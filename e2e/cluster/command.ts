@@ -1,6 +1,6 @@
 /** Runs programs: every run has a deadline, and a failure says what ran and what it printed last. */
 import { spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
+import { closeSync, createWriteStream, openSync } from "node:fs";
 
 export interface RunOptions {
   cwd?: string;
@@ -8,6 +8,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   /** Written to standard input, which is otherwise closed. */
   input?: string | Uint8Array;
+  /** File that becomes standard input. */
+  inputFile?: string;
   timeoutMs?: number;
   /** File to which both output streams are appended. */
   logFile?: string;
@@ -36,10 +38,16 @@ export function run(command: string, args: readonly string[], options: RunOption
   const line = [command, ...args].join(" ").slice(0, 300);
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   return new Promise((resolve, reject) => {
+    const input = options.inputFile === undefined ? undefined : openSync(options.inputFile, "r");
     const child = spawn(command, args, {
       cwd: options.cwd,
       env: { ...process.env, ...options.env },
-      stdio: ["pipe", options.inherit ? "inherit" : "pipe", options.inherit ? "inherit" : "pipe"],
+      // Without input not a closed pipe: bash takes a socket on standard input for a remote shell's.
+      stdio: [
+        input ?? (options.input === undefined ? "ignore" : "pipe"),
+        options.inherit ? "inherit" : "pipe",
+        options.inherit ? "inherit" : "pipe",
+      ],
     });
     const log =
       options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: "a" });

@@ -53,8 +53,9 @@ async function strip(tree: string): Promise<void> {
   const script = `
     cd "$1"
     rm -rf ${STRIPPED.join(" ")} etc/resolv.conf
+    [ -d usr ] || exit 0
     find usr -name __pycache__ -type d -prune -exec rm -rf {} +
-    find usr/lib/python3* -type d \\( -name tests -o -name test \\) -prune -exec rm -rf {} +
+    if [ -d usr/lib/python3 ]; then find usr/lib/python3* -type d \\( -name tests -o -name test \\) -prune -exec rm -rf {} +; fi
     mkdir -p var/log var/cache/apt/archives/partial
   `;
   await run("bash", ["-euc", script, "strip", tree]);

@@ -1,0 +1,199 @@
+/** A Kubernetes cluster to install on: one that the user names, or one of containers that we make and remove. */
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { COREDNS_VERSION, ensureClients } from "./binaries.ts";
+import { cacheRoot } from "./cache.ts";
+import { run, succeeds } from "./command.ts";
+import { ensureDocker, stopOwnDocker } from "./docker.ts";
+import { ensureNodeImage } from "./nodeImage.ts";
+import { copyStore, ensureNodeStore } from "./nodeStore.ts";
+import { say, step } from "./progress.ts";
+import { registryAnswers } from "./registry.ts";
+import { GPU_RESOURCE, GPUS_PER_WORKER, kindConfig, nodeNames } from "./topology.ts";
+
+export interface Cluster {
+  readonly name: string;
+  readonly kubeconfigPath: string;
+  /** Context in the kubeconfig; absent: its current one. */
+  readonly context?: string;
+  /** Nodes made by us, the control plane first; none when the user named the cluster. */
+  readonly nodes: readonly string[];
+  /** Digests and sizes of layers that every node has from the start. */
+  readonly knownLayers: ReadonlyMap<string, number>;
+  readonly kubectlPath: string;
+  readonly helmPath: string;
+}
+
+const WORKERS = 4;
+const PUBLIC_NODE_IMAGE =
+  "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a";
+const CREATE_DEADLINE_MS = 10 * 60_000;
+
+/** Folder of a cluster that we made. */
+export function clusterFolder(name: string): string {
+  return join(cacheRoot(), "clusters", name);
+}
+
+function accessFlags(cluster: Cluster, contextFlag: string): string[] {
+  const context = cluster.context === undefined ? [] : [contextFlag, cluster.context];
+  return ["--kubeconfig", cluster.kubeconfigPath, ...context];
+}
+
+export function kubectl(cluster: Cluster, args: readonly string[], input?: string): Promise<string> {
+  return run(cluster.kubectlPath, [...accessFlags(cluster, "--context"), ...args], {
+    ...(input === undefined ? {} : { input }),
+  });
+}
+
+export function helm(cluster: Cluster, args: readonly string[]): Promise<string> {
+  return run(cluster.helmPath, [...accessFlags(cluster, "--kube-context"), ...args]);
+}
+
+/** The cluster of a kubeconfig that the user named. */
+export async function namedCluster(kubeconfigPath: string, context?: string): Promise<Cluster> {
+  const clients = await ensureClients(["kubectl", "helm"]);
+  const cluster: Cluster = {
+    name: context ?? "named",
+    kubeconfigPath,
+    ...(context === undefined ? {} : { context }),
+    nodes: [],
+    knownLayers: new Map(),
+    kubectlPath: clients.kubectl,
+    helmPath: clients.helm,
+  };
+  await kubectl(cluster, ["--request-timeout=15s", "get", "nodes", "-o", "name"]);
+  return cluster;
+}
+
+/** Lets every worker advertise its GPUs. Repeat after a node's restart: a starting kubelet forgets them. */
+export async function advertiseGpus(cluster: Cluster): Promise<void> {
+  const path = `/status/capacity/${GPU_RESOURCE.replace("/", "~1")}`;
+  const patch = JSON.stringify([{ op: "add", path, value: String(GPUS_PER_WORKER) }]);
+  const workers = cluster.nodes.slice(1);
+  await Promise.all(
+    workers.map((node) =>
+      kubectl(cluster, ["patch", "node", node, "--subresource=status", "--type=json", "-p", patch]),
+    ),
+  );
+}
+
+async function describe(name: string, ownImage: boolean): Promise<Cluster> {
+  const clients = await ensureClients(["kubectl", "helm"]);
+  return {
+    name,
+    kubeconfigPath: join(clusterFolder(name), "kubeconfig"),
+    nodes: nodeNames(name, WORKERS),
+    knownLayers: ownImage ? (await ensureNodeStore()).known : new Map<string, number>(),
+    kubectlPath: clients.kubectl,
+    helmPath: clients.helm,
+  };
+}
+
+interface NodeSource {
+  image: string;
+  own: boolean;
+}
+
+async function nodeSource(): Promise<NodeSource> {
+  if (await registryAnswers()) {
+    const pulled = await step("pulling the node image", () =>
+      succeeds("docker", ["pull", "-q", PUBLIC_NODE_IMAGE]),
+    );
+    if (pulled) return { image: PUBLIC_NODE_IMAGE, own: false };
+    say("  the image registry answers but does not give the node image");
+  }
+  say("  no image registry: nodes and images are built here from Debian packages, Go modules and wheels");
+  return { image: await ensureNodeImage(), own: true };
+}
+
+async function create(name: string, source: NodeSource): Promise<void> {
+  const { kind } = await ensureClients(["kind"]);
+  const folder = clusterFolder(name);
+  await mkdir(folder, { recursive: true });
+  const storeOf = (node: string): string => join(folder, "nodes", node, "containerd");
+  if (source.own) {
+    const store = await ensureNodeStore();
+    await step("giving each node its image store", async () => {
+      for (const node of nodeNames(name, WORKERS)) await copyStore(store, storeOf(node));
+    });
+  }
+  const config = kindConfig({
+    name,
+    workers: WORKERS,
+    ...(source.own ? { storeOf, corednsTag: COREDNS_VERSION } : {}),
+  });
+  const args = ["create", "cluster", "--config", "-", "--image", source.image, "--wait", "240s"];
+  await step(`creating cluster ${name} (1 control plane, ${WORKERS} workers)`, () =>
+    run(kind, [...args, "--kubeconfig", join(folder, "kubeconfig")], {
+      input: JSON.stringify(config),
+      timeoutMs: CREATE_DEADLINE_MS,
+      logFile: join(folder, "kind.log"),
+    }),
+  );
+}
+
+async function answers(cluster: Cluster): Promise<boolean> {
+  return kubectl(cluster, ["--request-timeout=10s", "get", "--raw", "/readyz"]).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A running cluster of this name, made when there is none that answers. */
+export async function up(name: string): Promise<Cluster> {
+  await ensureDocker();
+  const marker = join(clusterFolder(name), "nodes");
+  if (existsSync(join(clusterFolder(name), "kubeconfig"))) {
+    const cluster = await describe(name, existsSync(marker));
+    if (await answers(cluster)) {
+      await advertiseGpus(cluster);
+      return cluster;
+    }
+    say(`  cluster ${name} does not answer: it is made anew`);
+    await down(name);
+  }
+  const source = await nodeSource();
+  try {
+    await create(name, source);
+  } catch (error) {
+    await down(name).catch(() => undefined);
+    throw error;
+  }
+  const cluster = await describe(name, source.own);
+  await step("waiting for every node and for DNS", async () => {
+    await kubectl(cluster, ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]);
+    await kubectl(cluster, [
+      "-n",
+      "kube-system",
+      "rollout",
+      "status",
+      "deployment/coredns",
+      "--timeout=180s",
+    ]);
+  });
+  await advertiseGpus(cluster);
+  return cluster;
+}
+
+/** Removes a cluster that we made, with its nodes' stores. */
+export async function down(name: string): Promise<void> {
+  if (await succeeds("docker", ["info"], { timeoutMs: 10_000 })) {
+    const { kind } = await ensureClients(["kind"]);
+    await run(kind, [
+      "delete",
+      "cluster",
+      "--name",
+      name,
+      "--kubeconfig",
+      join(clusterFolder(name), "kubeconfig"),
+    ]);
+  }
+  await rm(clusterFolder(name), { recursive: true, force: true });
+}
+
+/** Also stops the Docker daemon if we started it and nothing else runs in it. */
+export async function downAll(name: string): Promise<void> {
+  await down(name);
+  await stopOwnDocker();
+}
