@@ -35,12 +35,14 @@ export class Expectations {
   expectCreations(owner: string, names: readonly string[]): void {
     const pending = this.#announce(owner);
     for (const name of names) pending.creations.add(name);
+    this.#settle(owner);
   }
 
   /** Call before the delete requests. */
   expectDeletions(owner: string, uids: readonly string[]): void {
     const pending = this.#announce(owner);
     for (const uid of uids) pending.deletions.add(uid);
+    this.#settle(owner);
   }
 
   /** The object came into the cache, or its creation failed. */

@@ -1,6 +1,6 @@
 /** A reflector that fills a store and tells handlers what changed. */
 import { sleep } from "./backoff.ts";
-import type { KubeObject } from "./object.ts";
+import { keyOf, type KubeObject } from "./object.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { Store, type IndexBy } from "./store.ts";
 
@@ -41,7 +41,7 @@ export class Informer<T extends KubeObject> {
   /** Objects that are already in the store are told to the new handlers as added. */
   handle(handlers: InformerHandlers<T>): this {
     this.#handlers.push(handlers);
-    for (const object of this.store.list()) this.#call(handlers, () => handlers.added?.(object));
+    for (const object of this.store.list()) this.#call(() => handlers.added?.(object));
     return this;
   }
 
@@ -56,6 +56,11 @@ export class Informer<T extends KubeObject> {
 
   get hasSynced(): boolean {
     return this.#reflector.hasSynced;
+  }
+
+  /** Version up to which the store is right; empty before the first list. */
+  get resourceVersion(): string {
+    return this.#reflector.resourceVersion;
   }
 
   /** Resolves after the first full list. Throws an Error when the deadline passes first. */
@@ -83,17 +88,16 @@ export class Informer<T extends KubeObject> {
   }
 
   #remove(object: T): void {
-    const { namespace, name } = object.metadata;
-    this.store.remove(namespace === undefined ? name : `${namespace}/${name}`);
+    this.store.remove(keyOf(object));
     this.#tell((handlers) => handlers.removed?.(object));
   }
 
   #tell(call: (handlers: InformerHandlers<T>) => unknown): void {
-    for (const handlers of this.#handlers) this.#call(handlers, () => call(handlers));
+    for (const handlers of this.#handlers) this.#call(() => call(handlers));
   }
 
   /** Isolates one handler; one that returns a promise, against its type, is isolated as well. */
-  #call(_handlers: InformerHandlers<T>, call: () => unknown): void {
+  #call(call: () => unknown): void {
     const failed = (error: unknown): void => {
       const { cluster, resource } = this.#options;
       cluster.telemetry.log("error", "An event handler threw", {

@@ -110,16 +110,21 @@ export class WorkQueue {
     this.#announceIdle();
   }
 
-  /** Accepts and hands out nothing more. Resolves when every taken key is done. */
-  shutDown(): Promise<void> {
+  /**
+   * Accepts nothing more, and hands out nothing more either unless `finishWaiting` asks for what waits to be worked
+   * off first. Resolves when every taken key is done.
+   */
+  shutDown(options: { readonly finishWaiting?: boolean } = {}): Promise<void> {
     this.#shutDown = true;
     for (const { timer } of this.#delayed.values()) clearTimeout(timer);
     this.#delayed.clear();
-    this.#waiting.clear();
-    this.#dirty.clear();
+    if (options.finishWaiting !== true) {
+      this.#waiting.clear();
+      this.#dirty.clear();
+    }
     for (const taker of this.#takers) taker(undefined);
     this.#takers = [];
-    this.#telemetry.queueDepth(this.name, 0);
+    this.#telemetry.queueDepth(this.name, this.#waiting.size);
     return new Promise((resolve) => {
       this.#idleListeners.push(resolve);
       this.#announceIdle();
@@ -147,7 +152,7 @@ export class WorkQueue {
   }
 
   #announceIdle(): void {
-    if (!this.#shutDown || this.#processing.size > 0) return;
+    if (!this.#shutDown || this.#processing.size + this.#waiting.size > 0) return;
     for (const listener of this.#idleListeners) listener();
     this.#idleListeners = [];
   }
