@@ -1,0 +1,107 @@
+"""Prefill of one prompt by all ranks of a mesh; exact dense attention.
+
+x = embed(own tokens)
+for each layer:  q, k, v = own tokens;  attention over all tokens (the one step that communicates);
+                 own k, v go to the sink;  x = finish(x, attention)
+the owner of the last token samples; every rank learns the token
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from csps_engine.comm.mesh import Mesh
+from csps_engine.core.plan import KvSink, PrefillJob, PrefillResult, Progress, SampledToken
+from csps_engine.model.llama import Llama, Qkv
+from csps_engine.pipeline.all_to_all import AllToAllAttention
+from csps_engine.pipeline.kv_gather import KvGatherAttention
+from csps_engine.pipeline.mode import choose_mode
+from csps_engine.pipeline.partition import Span
+from csps_engine.pipeline.token_exchange import share_tokens
+from csps_engine.sampling import sample
+
+
+class PrefillAttention(Protocol):
+    """Causal attention of a prompt that is cut between ranks."""
+
+    @property
+    def own(self) -> tuple[Span, ...]:
+        """This rank's tokens, in rising order."""
+        ...
+
+    @property
+    def last_owner(self) -> int:
+        """The rank that owns the last token."""
+        ...
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Output [n, heads, head_dim] of own queries q, given own k, v [kv_heads, n, head_dim]. Collective."""
+        ...
+
+
+class PrefillRunner:
+    """Runs prompts one after another on one rank."""
+
+    def __init__(self, model: Llama, mesh: Mesh) -> None:
+        self._model = model
+        self._mesh = mesh
+
+    def run(self, job: PrefillJob, sink: KvSink, progress: Progress | None = None) -> PrefillResult:
+        """Compute the prompt's KV and sample the token after it. Collective; every rank passes the same job."""
+        with torch.inference_mode():
+            return self._run(job, sink, progress)
+
+    def _run(self, job: PrefillJob, sink: KvSink, progress: Progress | None) -> PrefillResult:
+        model, mesh = self._model, self._mesh
+        sent_before = mesh.sent_bytes
+        mode = choose_mode(model.config, mesh.size, job.mode)
+        attention = _attention(mode, model, mesh, len(job.token_ids))
+        x, turn = self._enter(job, attention.own)
+        kv_bytes = 0
+        for layer in range(model.config.layers):
+            q, k, v = _head_major(model.qkv(layer, x, turn))
+            kv_bytes += _hand_over(sink, layer, attention.own, k, v)
+            model.finish(layer, x, attention.attend(q, k, v))
+            if progress is not None:
+                progress(layer + 1, model.config.layers)
+        sampled = self._sample(job, attention.last_owner, x)
+        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before)
+
+    def _enter(self, job: PrefillJob, own: tuple[Span, ...]) -> tuple[Tensor, Tensor]:
+        positions = torch.cat([torch.arange(span.start, span.stop) for span in own])
+        ids = torch.tensor(job.token_ids)[positions].to(self._model.device)
+        return self._model.embed(ids), self._model.turn(positions.to(self._model.device))
+
+    def _sample(self, job: PrefillJob, owner: int, x: Tensor) -> SampledToken:
+        mine: list[SampledToken] = []
+        if self._mesh.rank == owner:
+            mine.append(sample(self._model.logits(x[-1:])[0], job.sampling, len(job.token_ids)))
+        counts = [int(rank == owner) for rank in range(self._mesh.size)]
+        return share_tokens(self._mesh, mine, counts, job.sampling.logprobs)[owner][0]
+
+
+def _attention(
+    mode: Literal["allToAll", "kvGather", "local"], model: Llama, mesh: Mesh, tokens: int
+) -> PrefillAttention:
+    if mode == "allToAll":
+        return AllToAllAttention(model.config, mesh, tokens)
+    return KvGatherAttention(mesh, tokens)
+
+
+def _head_major(qkv: Qkv) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values as [kv_heads, n, head_dim] in memory of their own, as attention and sinks want them."""
+    return qkv.q, qkv.k.transpose(0, 1).contiguous(), qkv.v.transpose(0, 1).contiguous()
+
+
+def _hand_over(sink: KvSink, layer: int, own: tuple[Span, ...], k: Tensor, v: Tensor) -> int:
+    done, handed = 0, 0
+    for span in own:
+        part = slice(done, done + span.tokens)
+        if span.tokens > 0:
+            sink.write(layer, span.start, k[:, part], v[:, part])
+        done += span.tokens
+        handed += 2 * k[:, part].numel() * k.element_size()
+    return handed
