@@ -1,0 +1,37 @@
+/** Bundles the operator and the gateway into `dist/`, each with the Redis verbs that it reads at its start. */
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const DIST = join(ROOT, "dist");
+
+const PROGRAMS = [
+  { name: "operator", entry: "operator/bin/operator.ts" },
+  { name: "gateway", entry: "runtime/gateway/main.ts" },
+] as const;
+
+/** Packages in CommonJS ask for `require`, which an ES module lacks. */
+const REQUIRE =
+  'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+
+for (const { name, entry } of PROGRAMS) {
+  const folder = join(DIST, name);
+  await rm(folder, { recursive: true, force: true });
+  await build({
+    absWorkingDir: ROOT,
+    entryPoints: [entry],
+    outfile: join(folder, `${name}.js`),
+    bundle: true,
+    platform: "node",
+    target: "node22",
+    format: "esm",
+    banner: { js: REQUIRE },
+    sourcemap: "linked",
+    sourcesContent: false,
+    legalComments: "linked",
+    logLevel: "warning",
+  });
+  // The bundled code looks for the verbs beside itself, as `runtime/state` does in the sources.
+  await cp(join(ROOT, "runtime", "state", "verbs"), join(folder, "verbs"), { recursive: true });
+}
