@@ -4,6 +4,7 @@ import { pythonModule } from "../../runtime/wire/generate/python.ts";
 import { customResourceDefinition, group } from "./definition.ts";
 import { kinds } from "./kinds.ts";
 import { apiReference } from "./reference.ts";
+import { chartReadme, valuesSchema } from "./chart.ts";
 
 const notice = "# Generated from crds/schema by `npm run generate`; do not edit.\n";
 
@@ -18,5 +19,7 @@ export function outputs(): Map<string, string> {
     ...definitions.map(([name, text]): [string, string] => [`charts/csps/crds/${name}`, text]),
     ["runtime/engine/csps_engine/wire/generated.py", pythonModule()],
     ["docs/reference/api.md", apiReference()],
+    ["charts/csps/values.schema.json", valuesSchema()],
+    ["charts/csps/README.md", chartReadme()],
   ]);
 }
