@@ -8,7 +8,8 @@ import type { RankReport, ShardMap } from "./domain.ts";
 export type StateProblem = "unreachable" | "timeout" | "readOnly" | "denied" | "invalid" | "failed";
 
 export type StateAnswer<T> =
-  { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: StateProblem; readonly message: string };
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly problem: StateProblem; readonly message: string };
 
 /** A write that a newer one of the same kind has overtaken is `stale` and changes nothing. */
 export type Written = "accepted" | "stale";
@@ -35,4 +36,8 @@ export interface ClusterState {
 }
 
 /** Told of every call, answered or not, for metrics. */
-export type StateObserver = (call: { verb: string; durationMs: number; problem: StateProblem | undefined }) => void;
+export type StateObserver = (call: {
+  verb: string;
+  durationMs: number;
+  problem: StateProblem | undefined;
+}) => void;

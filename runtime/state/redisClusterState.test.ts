@@ -1,0 +1,168 @@
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { ClusterState, StateProblem } from "./clusterState.ts";
+import { createRedisClusterState } from "./redisClusterState.ts";
+import type { RedisSettings } from "./redisClusterState.ts";
+import { aMap, aReport, describeClusterState, valueOf } from "./testing/conformance.ts";
+import { startRedisServer } from "./testing/redisServer.ts";
+import type { RedisServer } from "./testing/redisServer.ts";
+
+let server: RedisServer;
+const states: ClusterState[] = [];
+
+beforeAll(async () => {
+  server = await startRedisServer();
+});
+
+afterEach(async () => {
+  for (const state of states.splice(0)) await state.close();
+});
+
+afterAll(async () => {
+  await server.dispose();
+});
+
+function open(over: Partial<RedisSettings> = {}): ClusterState {
+  const state = createRedisClusterState({ url: server.socket, deployment: "ns/d", now: Date.now, ...over });
+  states.push(state);
+  return state;
+}
+
+/** Asks until Redis answers; the connection is made in the background. */
+async function untilReachable(state: ClusterState): Promise<void> {
+  await expect.poll(async () => (await state.checkFence(0)).ok, { timeout: 10_000, interval: 20 }).toBe(true);
+}
+
+async function problemOf(state: ClusterState): Promise<StateProblem | undefined> {
+  const answer = await state.reportRank(aReport(), 1_000);
+  return answer.ok ? undefined : answer.problem;
+}
+
+describeClusterState("redis", {
+  open(deployment, now) {
+    const connected = createRedisClusterState({
+      url: server.socket,
+      deployment,
+      now,
+      commandTimeoutMs: 5_000,
+    });
+    states.push(connected);
+    // The suite asks at once; an adapter may still be connecting, so each method first waits for the connection.
+    const ready = untilReachable(connected);
+    return new Proxy(connected, {
+      get:
+        (target, name: keyof ClusterState) =>
+        async (...given: unknown[]) => {
+          await ready;
+          return (target[name] as (...values: unknown[]) => unknown).apply(target, given);
+        },
+    });
+  },
+});
+
+describe("redis adapter", () => {
+  it("touches only the declared keys, all under one hash tag", async () => {
+    const deployment = "team/long";
+    const state = open({ deployment });
+    await untilReachable(state);
+    await state.reportRank(aReport(), 1_000);
+    await state.putShards(aMap(), 1_000);
+    await state.advanceFence(1);
+    const redis = new Redis(server.socket);
+    const keys = (await redis.keys("*")).filter((key) => key.includes("team")).sort();
+    redis.disconnect();
+    const names = ["fence", "rankExpiry", "ranks", "shardExpiry", "shards"];
+    expect(keys).toEqual(names.map((name) => `csps:{${deployment}}:${name}`));
+  });
+
+  it("leaves out reports that are not in the schema", async () => {
+    const state = open({ deployment: "ns/odd" });
+    await untilReachable(state);
+    await state.reportRank(aReport({ rankId: "good" }), 60_000);
+    const redis = new Redis(server.socket);
+    await redis.hset("csps:{ns/odd}:ranks", "bad", '{"incarnation":"x"}');
+    await redis.hset("csps:{ns/odd}:ranks", "worse", "not json");
+    redis.disconnect();
+    expect(valueOf(await state.listRanks()).map((rank) => rank.rankId)).toEqual(["good"]);
+  });
+
+  it("answers unreachable at once while Redis is stopped, and works again when it is back", async () => {
+    const own = await startRedisServer();
+    try {
+      const seen: (StateProblem | undefined)[] = [];
+      const state = open({ url: own.socket, observe: (call) => seen.push(call.problem) });
+      await untilReachable(state);
+      await own.stop();
+      await expect.poll(() => problemOf(state)).toBe("unreachable");
+      expect(seen).toContain("unreachable");
+      await own.start();
+      await untilReachable(state);
+      expect(await problemOf(state)).toBeUndefined();
+      expect(valueOf(await state.listRanks())).toHaveLength(1);
+    } finally {
+      await own.dispose();
+    }
+  });
+
+  it("gives up on a Redis that hangs, and works again when it goes on", async () => {
+    const own = await startRedisServer();
+    try {
+      const state = open({ url: own.socket, commandTimeoutMs: 100 });
+      await untilReachable(state);
+      own.pause();
+      expect(await problemOf(state)).toBe("timeout");
+      own.resume();
+      await untilReachable(state);
+      expect(await problemOf(state)).toBeUndefined();
+    } finally {
+      await own.dispose();
+    }
+  });
+
+  it("names a replica that takes no writes", async () => {
+    const own = await startRedisServer();
+    try {
+      const state = open({ url: own.socket });
+      await untilReachable(state);
+      const redis = new Redis(own.socket);
+      await redis.replicaof("127.0.0.1", 1);
+      redis.disconnect();
+      await expect.poll(() => problemOf(state)).toBe("readOnly");
+    } finally {
+      await own.dispose();
+    }
+  });
+
+  it("names a wrong password, and takes the right one from a URL or beside it", async () => {
+    const port = await freePort();
+    const own = await startRedisServer([
+      "--port",
+      String(port),
+      "--bind",
+      "127.0.0.1",
+      "--requirepass",
+      "p:w",
+    ]);
+    try {
+      const url = `redis://127.0.0.1:${String(port)}/0`;
+      const without = open({ url });
+      await expect.poll(() => problemOf(without)).toBe("denied");
+      const beside = open({ url, password: "p:w" });
+      await untilReachable(beside);
+      const within = open({ url: `redis://:p%3Aw@127.0.0.1:${String(port)}/0` });
+      await untilReachable(within);
+    } finally {
+      await own.dispose();
+    }
+  });
+});
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}

@@ -1,0 +1,158 @@
+/** The cluster state on Redis: each call is one Lua verb under a deadline; failures are answers and are told. */
+import { Redis } from "ioredis";
+import type { RedisOptions } from "ioredis";
+import type { z } from "zod";
+import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
+import { rankReport, shardMap } from "./domain.ts";
+import { stateProblem } from "./stateProblem.ts";
+import type { VerbArguments, VerbName } from "./verbs.ts";
+import { argumentsOf, keysOf, loadVerbs } from "./verbs.ts";
+
+export interface RedisSettings {
+  /** redis://[user:password@]host:port[/db], rediss:// for TLS, or the path of a unix socket. */
+  readonly url: string;
+  /** Instead of the one in the URL. */
+  readonly password?: string;
+  /** <namespace>/<deployment>. */
+  readonly deployment: string;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  readonly observe?: StateObserver;
+  /** For the whole of one call. */
+  readonly commandTimeoutMs?: number;
+}
+
+/** Connects in the background and reconnects for ever; until then every answer is `unreachable`. */
+export function createRedisClusterState(settings: RedisSettings): ClusterState {
+  const redis = new Redis(settings.url, connectionOptions(settings));
+  const { now } = settings;
+  const call = caller(redis, settings);
+  return {
+    reportRank: (report, ttlMs) =>
+      call(
+        "rank_report",
+        {
+          nowMs: now(),
+          rankId: report.rankId,
+          incarnation: report.incarnation,
+          startedMs: report.startedMs,
+          expiresAtMs: now() + ttlMs,
+          report,
+        },
+        ([tag]) => tag as Written,
+      ),
+    removeRank: (rankId, incarnation) =>
+      call("rank_remove", { rankId, incarnation }, ([tag]) => tag === "removed"),
+    listRanks: () =>
+      call("rank_list", { nowMs: now() }, ([, ...reports]) =>
+        readable(rankReport, reports).sort((a, b) => (a.rankId < b.rankId ? -1 : 1)),
+      ),
+    putShards: (map, ttlMs) =>
+      call(
+        "shard_put",
+        {
+          nowMs: now(),
+          requestId: map.requestId,
+          epoch: map.epoch,
+          version: map.version,
+          expiresAtMs: now() + ttlMs,
+          map,
+        },
+        ([tag]) => tag as Written,
+      ),
+    removeShards: (requestId, epoch) =>
+      call("shard_remove", { requestId, epoch }, ([tag]) => (tag === "stale" ? "stale" : tag === "removed")),
+    listShards: () => call("shard_list", { nowMs: now() }, ([, ...maps]) => readable(shardMap, maps)),
+    advanceFence: (fence) => call("fence_advance", { fence }, ([tag]) => tag as Written),
+    checkFence: (fence) => call("fence_check", { fence }, ([tag]) => tag as "current" | "stale"),
+    clear: (fence) =>
+      call("deployment_clear", { fence }, ([tag, keys]) => (tag === "stale" ? "stale" : Number(keys))),
+    async close() {
+      redis.disconnect();
+      await Promise.resolve();
+    },
+  };
+}
+
+function connectionOptions(settings: RedisSettings): Omit<RedisOptions, "replyMapping" | "protocol"> {
+  return {
+    // A call while the connection is away fails at once instead of waiting in a queue.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 1,
+    commandTimeout: settings.commandTimeoutMs ?? 200,
+    connectTimeout: 1_000,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000),
+    // After a failover the old primary answers READONLY until the connection is made anew.
+    reconnectOnError: (error) => error.message.startsWith("READONLY"),
+    ...(settings.password === undefined ? {} : { password: settings.password }),
+  };
+}
+
+type Reply = [tag: string, ...fields: string[]];
+
+function caller(redis: Redis, settings: RedisSettings) {
+  const verbs = loadVerbs();
+  // While a connection is refused, calls only learn that there is none; why is told to this listener, and an
+  // error that nobody listens to would end the process.
+  let refusal: Error | undefined;
+  redis.on("error", (error) => (refusal = error));
+  redis.on("ready", () => (refusal = undefined));
+  return async function call<T>(
+    name: VerbName,
+    values: VerbArguments,
+    read: (reply: Reply) => T,
+  ): Promise<StateAnswer<T>> {
+    const { descriptor, lua, sha1 } = verbs[name];
+    const began = performance.now();
+    const keys = keysOf(descriptor, settings.deployment);
+    const tell = (problem?: "invalid" | ReturnType<typeof stateProblem>): void => {
+      settings.observe?.({ verb: name, durationMs: performance.now() - began, problem });
+    };
+    try {
+      const rest = [...keys, ...argumentsOf(descriptor, values)];
+      const reply = await redis.evalsha(sha1, keys.length, ...rest).catch((error: unknown) => {
+        // Redis forgets scripts when it restarts; the text teaches it again.
+        if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
+          return redis.eval(lua, keys.length, ...rest);
+        }
+        throw error;
+      });
+      if (!isReply(reply, descriptor.replies)) {
+        tell("invalid");
+        return {
+          ok: false,
+          problem: "invalid",
+          message: `${name} answered ${JSON.stringify(reply).slice(0, 80)}`,
+        };
+      }
+      const value = read(reply);
+      tell();
+      return { ok: true, value };
+    } catch (error) {
+      const problem = stateProblem(error, refusal);
+      tell(problem);
+      return {
+        ok: false,
+        problem,
+        message: `${name}: ${error instanceof Error ? error.message : String(error)}`,
+      };
+    }
+  };
+}
+
+function isReply(reply: unknown, allowed: readonly { tag: string }[]): reply is Reply {
+  return Array.isArray(reply) && allowed.some(({ tag }) => tag === reply[0]);
+}
+
+/** Values that a newer or broken writer has put in another form are left out, not passed on. */
+function readable<T>(schema: z.ZodType<T>, texts: readonly string[]): T[] {
+  return texts.flatMap((text) => {
+    try {
+      const result = schema.safeParse(JSON.parse(text));
+      return result.success ? [result.data] : [];
+    } catch {
+      return [];
+    }
+  });
+}

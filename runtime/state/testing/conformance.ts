@@ -1,0 +1,176 @@
+/** What every adapter of the cluster state has to do; run by the test of each with a store of its own. */
+import { describe, expect, it } from "vitest";
+import type { ClusterState, StateAnswer } from "../clusterState.ts";
+import type { RankReport, ShardMap } from "../domain.ts";
+
+export interface Store {
+  /** State of one deployment in the store under test, with the given clock. */
+  open(deployment: string, now: () => number): ClusterState;
+}
+
+export function aReport(over: Partial<RankReport> = {}): RankReport {
+  const rankId = over.rankId ?? "m-prefill-0-0";
+  const incarnation = over.incarnation ?? "uid-1";
+  return {
+    rankId,
+    incarnation,
+    startedMs: 1_000,
+    reportedMs: 2_000,
+    rank: { rankId, incarnation, address: "10.0.0.1", controlPort: 9000, transferPort: 9001 },
+    role: "prefill",
+    group: "m-prefill-0",
+    phase: "serving",
+    epoch: 1,
+    coordinator: true,
+    kvFormat: "f",
+    pagesTotal: 10,
+    pagesFree: 7,
+    running: 1,
+    waiting: 0,
+    ...over,
+  };
+}
+
+export function aMap(over: Partial<ShardMap> = {}): ShardMap {
+  return {
+    requestId: "r1",
+    pool: "m-decode",
+    epoch: 2,
+    version: 1,
+    shards: [{ rankId: "m-decode-0", firstToken: 0, tokens: 16, bytes: 1024 }],
+    ...over,
+  };
+}
+
+/** The value of an answer; fails the test when there is none. */
+export function valueOf<T>(answer: StateAnswer<T>): T {
+  if (answer.ok) return answer.value;
+  throw new Error(`${answer.problem}: ${answer.message}`);
+}
+
+export function describeClusterState(name: string, store: Store): void {
+  let count = 0;
+  function fresh(): { state: ClusterState; clock: { ms: number }; deployment: string } {
+    count += 1;
+    const clock = { ms: 1_000_000 };
+    const deployment = `ns/d${String(count)}`;
+    return { state: store.open(deployment, () => clock.ms), clock, deployment };
+  }
+
+  describe(`cluster state on ${name}`, () => {
+    it("lists the ranks that have reported, each with its last report", async () => {
+      const { state } = fresh();
+      await state.reportRank(aReport({ rankId: "b" }), 1_000);
+      await state.reportRank(aReport({ rankId: "a" }), 1_000);
+      await state.reportRank(aReport({ rankId: "b", pagesFree: 1 }), 1_000);
+      const ranks = valueOf(await state.listRanks());
+      expect(ranks.map((rank) => [rank.rankId, rank.pagesFree])).toEqual([
+        ["a", 7],
+        ["b", 1],
+      ]);
+    });
+
+    it("drops a report once its time is over, and a new one brings the rank back", async () => {
+      const { state, clock } = fresh();
+      await state.reportRank(aReport(), 1_000);
+      clock.ms += 999;
+      expect(valueOf(await state.listRanks())).toHaveLength(1);
+      clock.ms += 1;
+      expect(valueOf(await state.listRanks())).toEqual([]);
+      await state.reportRank(aReport(), 1_000);
+      expect(valueOf(await state.listRanks())).toHaveLength(1);
+    });
+
+    it("refuses the report of an earlier incarnation while the later one lives", async () => {
+      const { state, clock } = fresh();
+      await state.reportRank(aReport({ incarnation: "new", startedMs: 2_000 }), 1_000);
+      const late = aReport({ incarnation: "old", startedMs: 1_000 });
+      expect(valueOf(await state.reportRank(late, 1_000))).toBe("stale");
+      expect(valueOf(await state.listRanks())[0]?.incarnation).toBe("new");
+      clock.ms += 1_000;
+      expect(valueOf(await state.reportRank(late, 1_000))).toBe("accepted");
+    });
+
+    it("lets a later incarnation take over at once", async () => {
+      const { state } = fresh();
+      await state.reportRank(aReport({ incarnation: "old", startedMs: 1_000 }), 60_000);
+      const successor = aReport({ incarnation: "new", startedMs: 2_000 });
+      expect(valueOf(await state.reportRank(successor, 1_000))).toBe("accepted");
+      expect(valueOf(await state.listRanks())[0]?.incarnation).toBe("new");
+    });
+
+    it("removes the very incarnation that is named and no other", async () => {
+      const { state } = fresh();
+      await state.reportRank(aReport({ incarnation: "new" }), 1_000);
+      expect(valueOf(await state.removeRank("m-prefill-0-0", "old"))).toBe(false);
+      expect(valueOf(await state.listRanks())).toHaveLength(1);
+      expect(valueOf(await state.removeRank("m-prefill-0-0", "new"))).toBe(true);
+      expect(valueOf(await state.listRanks())).toEqual([]);
+    });
+
+    it("drops thousands of expired reports in one go", async () => {
+      const { state, clock } = fresh();
+      const writes = Array.from({ length: 2_500 }, (_, i) =>
+        state.reportRank(aReport({ rankId: `r${String(i)}` }), 1_000),
+      );
+      for (const written of await Promise.all(writes)) expect(written.ok).toBe(true);
+      clock.ms += 1_000;
+      await state.reportRank(aReport({ rankId: "alive" }), 1_000);
+      expect(valueOf(await state.listRanks()).map((rank) => rank.rankId)).toEqual(["alive"]);
+    });
+
+    it("keeps the newest shard map by epoch, then by version", async () => {
+      const { state } = fresh();
+      expect(valueOf(await state.putShards(aMap({ epoch: 2, version: 2 }), 1_000))).toBe("accepted");
+      expect(valueOf(await state.putShards(aMap({ epoch: 2, version: 1 }), 1_000))).toBe("stale");
+      expect(valueOf(await state.putShards(aMap({ epoch: 1, version: 9 }), 1_000))).toBe("stale");
+      expect(valueOf(await state.putShards(aMap({ epoch: 2, version: 2 }), 1_000))).toBe("accepted");
+      expect(valueOf(await state.putShards(aMap({ epoch: 3, version: 1 }), 1_000))).toBe("accepted");
+      expect(valueOf(await state.listShards())).toEqual([aMap({ epoch: 3, version: 1 })]);
+    });
+
+    it("removes a shard map, but not for a pool's past epoch", async () => {
+      const { state } = fresh();
+      await state.putShards(aMap({ epoch: 3 }), 1_000);
+      expect(valueOf(await state.removeShards("r1", 2))).toBe("stale");
+      expect(valueOf(await state.removeShards("r1", 3))).toBe(true);
+      expect(valueOf(await state.removeShards("r1", 3))).toBe(false);
+      expect(valueOf(await state.listShards())).toEqual([]);
+    });
+
+    it("drops a shard map once its time is over", async () => {
+      const { state, clock } = fresh();
+      await state.putShards(aMap({ epoch: 5 }), 1_000);
+      clock.ms += 1_000;
+      expect(valueOf(await state.listShards())).toEqual([]);
+      expect(valueOf(await state.putShards(aMap({ epoch: 1 }), 1_000))).toBe("accepted");
+    });
+
+    it("never moves the fence back", async () => {
+      const { state } = fresh();
+      expect(valueOf(await state.checkFence(0))).toBe("current");
+      expect(valueOf(await state.advanceFence(4))).toBe("accepted");
+      expect(valueOf(await state.advanceFence(4))).toBe("accepted");
+      expect(valueOf(await state.advanceFence(3))).toBe("stale");
+      expect(valueOf(await state.checkFence(3))).toBe("stale");
+      expect(valueOf(await state.checkFence(4))).toBe("current");
+      expect(valueOf(await state.checkFence(5))).toBe("current");
+    });
+
+    it("clears one deployment and leaves its neighbours, and not for an old leader", async () => {
+      const { state } = fresh();
+      const { state: neighbour } = fresh();
+      for (const each of [state, neighbour]) {
+        await each.advanceFence(2);
+        await each.reportRank(aReport(), 1_000);
+        await each.putShards(aMap(), 1_000);
+      }
+      expect(valueOf(await state.clear(1))).toBe("stale");
+      expect(valueOf(await state.clear(2))).toBe(5);
+      expect(valueOf(await state.listRanks())).toEqual([]);
+      expect(valueOf(await state.listShards())).toEqual([]);
+      expect(valueOf(await state.clear(2))).toBe(0);
+      expect(valueOf(await neighbour.listRanks())).toHaveLength(1);
+    });
+  });
+}

@@ -1,0 +1,87 @@
+/** A real redis-server for a test: on a unix socket in a folder of its own, without persistence. */
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createConnection } from "node:net";
+
+export interface RedisServer {
+  /** Path of the unix socket; takes the place of a URL. */
+  readonly socket: string;
+  pause(): void;
+  resume(): void;
+  /** Starts it again after `stop`, empty, on the same socket. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Stops it and removes its folder. */
+  dispose(): Promise<void>;
+}
+
+const startWithinMs = 10_000;
+
+export async function startRedisServer(options: readonly string[] = []): Promise<RedisServer> {
+  const folder = await mkdtemp(join(tmpdir(), "csps-redis-"));
+  const socket = join(folder, "s");
+  let child: ReturnType<typeof spawn> | undefined;
+
+  async function start(): Promise<void> {
+    const flags = [
+      "--port",
+      "0",
+      "--unixsocket",
+      socket,
+      "--save",
+      "",
+      "--appendonly",
+      "no",
+      "--dir",
+      folder,
+    ];
+    const started = spawn("redis-server", [...flags, ...options], { stdio: "ignore" });
+    child = started;
+    let failed: Error | undefined;
+    started.once("error", (error) => (failed = error));
+    started.once("exit", (code) => (failed ??= new Error(`redis-server exited with ${String(code)}`)));
+    const deadline = Date.now() + startWithinMs;
+    while (!(await accepts(socket))) {
+      if (failed !== undefined) throw failed;
+      if (Date.now() > deadline) throw new Error("redis-server did not start in time");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async function stop(): Promise<void> {
+    const stopped = child;
+    child = undefined;
+    if (stopped?.exitCode !== null || stopped.signalCode !== null) return;
+    const exited = new Promise((resolve) => stopped.once("exit", resolve));
+    stopped.kill("SIGKILL");
+    await exited;
+  }
+
+  await start();
+  return {
+    socket,
+    pause: () => child?.kill("SIGSTOP"),
+    resume: () => child?.kill("SIGCONT"),
+    start,
+    stop,
+    async dispose() {
+      await stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function accepts(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createConnection(socket);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => {
+      resolve(false);
+    });
+  });
+}
