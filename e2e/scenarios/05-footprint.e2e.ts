@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { listOf, podShape } from "./objects.ts";
+import { get, healthy, kubectl, rankPods, world } from "./world.ts";
+
+const MIB = 2 ** 20;
+const MINUTE = 60_000;
+
+const summary = z.object({
+  pods: z.array(
+    z.object({
+      podRef: z.object({ name: z.string(), namespace: z.string() }),
+      containers: z
+        .array(
+          z.object({
+            name: z.string(),
+            cpu: z.object({ time: z.string(), usageCoreNanoSeconds: z.number().optional() }).optional(),
+            memory: z
+              .object({ workingSetBytes: z.number().optional(), rssBytes: z.number().optional() })
+              .optional(),
+          }),
+        )
+        .default([]),
+    }),
+  ),
+});
+
+interface Usage {
+  readonly workingSetBytes: number;
+  readonly cpuNanoSeconds: number;
+  readonly time: number;
+}
+
+/** What the kubelet of `node` measured for the first container of a pod. */
+async function usage(node: string, namespace: string, name: string): Promise<Usage> {
+  const text = await kubectl(["get", "--raw", `/api/v1/nodes/${node}/proxy/stats/summary`]);
+  const pod = summary
+    .parse(JSON.parse(text))
+    .pods.find((one) => one.podRef.name === name && one.podRef.namespace === namespace);
+  const container = pod?.containers[0];
+  if (container?.memory?.workingSetBytes === undefined || container.cpu?.usageCoreNanoSeconds === undefined) {
+    throw new Error(`the kubelet of ${node} has no figures of pod ${namespace}/${name} yet`);
+  }
+  return {
+    workingSetBytes: container.memory.workingSetBytes,
+    cpuNanoSeconds: container.cpu.usageCoreNanoSeconds,
+    time: Date.parse(container.cpu.time),
+  };
+}
+
+test("an engine rank uses at most 1.5 GiB", { timeout: 6 * MINUTE }, async () => {
+  await healthy(4 * MINUTE);
+  for (const pod of [...(await rankPods("prefill")), ...(await rankPods("decode"))]) {
+    const used = await usage(pod.spec.nodeName ?? "", world.namespace, pod.metadata.name);
+    console.log(`   ${pod.metadata.name}: ${(used.workingSetBytes / MIB).toFixed(0)} MiB`);
+    expect(used.workingSetBytes / MIB).toBeGreaterThan(200);
+    expect(used.workingSetBytes / MIB).toBeLessThan(1536);
+  }
+});
+
+test("the operator uses at most 150 MiB and, idle, under 0.02 core", { timeout: 6 * MINUTE }, async () => {
+  const selector = ["-n", world.operatorNamespace, "-l", "app.kubernetes.io/component=operator"];
+  const [pod] = (await get(listOf(podShape), "pods", ...selector)).items;
+  expect(pod).toBeDefined();
+  if (pod === undefined) return;
+  const measure = (): Promise<Usage> =>
+    usage(pod.spec.nodeName ?? "", world.operatorNamespace, pod.metadata.name);
+  const before = await measure();
+  await sleep(2 * MINUTE);
+  const after = await measure();
+  const cores = (after.cpuNanoSeconds - before.cpuNanoSeconds) / 1e6 / (after.time - before.time);
+  console.log(`   operator: ${(after.workingSetBytes / MIB).toFixed(0)} MiB, ${cores.toFixed(4)} core`);
+  expect(after.workingSetBytes / MIB).toBeLessThan(150);
+  expect(cores).toBeLessThan(0.02);
+});

@@ -1,0 +1,128 @@
+/** The cluster that the scenarios share, and the deployment that they look at. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { inject } from "vitest";
+import type { z } from "zod";
+import { run } from "../cluster/command.ts";
+import { demand, eventually } from "./eventually.ts";
+import {
+  type Deployment,
+  deploymentShape,
+  isReady,
+  listOf,
+  type Node,
+  nodeShape,
+  type Pod,
+  podShape,
+} from "./objects.ts";
+
+/** Made by the global set-up; plain data, because it crosses into the test worker. */
+export interface World {
+  readonly kubectl: string;
+  readonly kubeconfig: string;
+  readonly operatorNamespace: string;
+  readonly namespace: string;
+  readonly deployment: string;
+  readonly model: string;
+}
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    world: World;
+  }
+}
+
+export const world = inject("world");
+
+export async function kubectl(args: readonly string[], input?: string): Promise<string> {
+  return await run(world.kubectl, [`--kubeconfig=${world.kubeconfig}`, ...args], {
+    timeoutMs: 120_000,
+    ...(input === undefined ? {} : { input }),
+  });
+}
+
+export async function get<T extends z.ZodType>(shape: T, ...args: string[]): Promise<z.infer<T>> {
+  return shape.parse(JSON.parse(await kubectl(["get", ...args, "-o", "json"])));
+}
+
+export async function pods(selector: string): Promise<Pod[]> {
+  return (await get(listOf(podShape), "pods", "-n", world.namespace, "-l", selector)).items;
+}
+
+export async function rankPods(role: "prefill" | "decode"): Promise<Pod[]> {
+  return await pods(`csps.io/deployment=${world.deployment},csps.io/role=${role}`);
+}
+
+export async function nodes(): Promise<Map<string, Node>> {
+  const list = await get(listOf(nodeShape), "nodes");
+  return new Map(list.items.map((node) => [node.metadata.name, node]));
+}
+
+export async function deployment(name: string = world.deployment): Promise<Deployment> {
+  return await get(deploymentShape, "cspsdeployment", name, "-n", world.namespace);
+}
+
+export function conditionOf(
+  object: Deployment,
+  type: string,
+): { status: string; reason: string; message: string } {
+  const found = object.status.conditions.find((condition) => condition.type === type);
+  return found ?? { status: "absent", reason: "", message: `no condition ${type} yet` };
+}
+
+/** Waits until the deployment is Available and not Degraded, with every rank of its spec in an epoch. */
+export async function healthy(deadlineMs: number): Promise<void> {
+  await eventually("the deployment to be whole again", deadlineMs, async () => {
+    const now = await deployment();
+    for (const [type, wanted] of [
+      ["Available", "True"],
+      ["EnginesReady", "True"],
+    ] as const) {
+      const condition = conditionOf(now, type);
+      demand(
+        condition.status === wanted,
+        `${type}=${condition.status} ${condition.reason}: ${condition.message}`,
+      );
+    }
+    demand(
+      conditionOf(now, "Degraded").status !== "True",
+      `Degraded: ${conditionOf(now, "Degraded").message}`,
+    );
+    for (const pod of [...(await rankPods("prefill")), ...(await rankPods("decode"))]) {
+      demand(isReady(pod), `pod ${pod.metadata.name} is not Ready`);
+    }
+  });
+}
+
+export interface Door {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** A port-forward to the gateway's Service on a free loopback port. It lives as long as the pod behind it. */
+export async function openGateway(): Promise<Door> {
+  const target = `service/${world.deployment}-gateway`;
+  return await eventually(`a port-forward to ${target}`, 60_000, async () => {
+    const args = [
+      `--kubeconfig=${world.kubeconfig}`,
+      "-n",
+      world.namespace,
+      "port-forward",
+      "--address=127.0.0.1",
+    ];
+    const child = spawn(world.kubectl, [...args, target, ":8000"], { stdio: ["ignore", "pipe", "inherit"] });
+    const exited = once(child, "exit");
+    for await (const line of createInterface(child.stdout)) {
+      const port = /127\.0\.0\.1:(\d+)/.exec(line)?.[1];
+      if (port === undefined) continue;
+      child.stdout.resume();
+      const close = async (): Promise<void> => {
+        child.kill("SIGTERM");
+        await exited;
+      };
+      return { url: `http://127.0.0.1:${port}`, close };
+    }
+    throw new Error("kubectl port-forward ended before it forwarded");
+  });
+}
