@@ -57,7 +57,7 @@ function typeOf(field: StructuralSchema): string {
 
 function defaultOf(field: StructuralSchema): string {
   if (field.default === undefined || field.type === "object") return "";
-  return field.default === "" ? "empty" : `\`${String(field.default)}\``;
+  return field.default === "" ? "empty" : `\`${JSON.stringify(field.default).replaceAll('"', "")}\``;
 }
 
 function rulesOf(schema: StructuralSchema, path: string): string[] {

@@ -83,7 +83,7 @@ function materialised(given: Record<string, unknown>, properties: Record<string,
   const initial = Object.entries(properties).flatMap(([name, field]) =>
     field.default === undefined ? [] : [[name, field.default]],
   );
-  return { ...Object.fromEntries(initial), ...given };
+  return { ...(Object.fromEntries(initial) as Record<string, unknown>), ...given };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -2,11 +2,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { load } from "js-yaml";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startControlPlane, type ControlPlane } from "../e2e/cluster/native.ts";
+import { startControlPlane, type ControlPlane } from "../../e2e/cluster/native.ts";
 import { accepted, refusals } from "./refusals.cases.ts";
-import { cspsDeploymentSpec } from "./schema/cspsdeployment.ts";
+import { cspsDeploymentSpec } from "./cspsdeployment.ts";
 
-const root = new URL("../", import.meta.url);
+const root = new URL("../../", import.meta.url);
 const invalid = readdirSync(new URL("manifests/invalid/", root));
 const valid = [
   "quickstart.yaml",
