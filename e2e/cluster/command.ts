@@ -49,6 +49,7 @@ export function run(command: string, args: readonly string[], options: RunOption
         options.inherit ? "inherit" : "pipe",
       ],
     });
+    if (input !== undefined) closeSync(input);
     const log =
       options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: "a" });
     const stdout: Buffer[] = [];

@@ -65,8 +65,8 @@ export function imageOf(
 }
 
 async function place(file: string, target: string): Promise<void> {
-  await link(file, target).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
+  await link(file, target).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   });
 }
 

@@ -91,8 +91,12 @@ async function archive(reference: string, id: string, known: ReadonlyMap<string,
   return join(folder, "image.tar");
 }
 
-/** Loads images onto the workers of a cluster that we made, those that are not there in this very form. */
-export async function loadImages(cluster: Cluster, names: readonly ImageName[] = IMAGE_NAMES): Promise<void> {
+/** Loads images onto the workers of a cluster that we made; returns those that were not there in this very form. */
+export async function loadImages(
+  cluster: Cluster,
+  names: readonly ImageName[] = IMAGE_NAMES,
+): Promise<ImageName[]> {
+  const renewed: ImageName[] = [];
   const record = join(clusterFolder(cluster.name), "loaded.json");
   const loaded = JSON.parse(await readFile(record, "utf8").catch(() => "{}")) as Record<string, string>;
   for (const name of names) {
@@ -110,7 +114,9 @@ export async function loadImages(cluster: Cluster, names: readonly ImageName[] =
     });
     loaded[reference] = id;
     await writeFile(record, JSON.stringify(loaded));
+    renewed.push(name);
   }
+  return renewed;
 }
 
 /** Pushes images under another prefix, for a cluster that pulls: `<prefix>/operator:<version>` and so on. */

@@ -138,12 +138,12 @@ class Launch {
     this.stopped = true;
     process.off("exit", this.onExit);
     await Promise.all(
-      this.members.map(({ child }) => {
-        if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return undefined;
+      this.members.map(async ({ child }) => {
+        if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
         child.ref();
         const ended = new Promise((resolve) => child.once("exit", resolve));
         child.kill("SIGKILL");
-        return ended;
+        await ended;
       }),
     );
     await rm(this.folder, { recursive: true, force: true });
