@@ -7,24 +7,36 @@ import { clusterSnapshot, type PodOnNode } from "../planning/topology/snapshot.t
 import { topologyTree } from "../planning/topology/tree.ts";
 import { isOver, nodeOf } from "./podView.ts";
 
+const holdMs = 20_000;
+
 /**
  * Places given to pods whose cached object does not show it yet. Without it, two gangs planned within one lag of
  * the cache would get the same room.
  */
 export class PlacementLedger {
-  readonly #nodeByPod = new Map<string, string>();
+  readonly #places = new Map<string, { readonly node: string; readonly untilMs: number }>();
+  readonly #nowMs: () => number;
 
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** Held until the cache shows it, or for a while: a lift that failed half-way must not hold room for ever. */
   give(podUid: string, node: string): void {
-    this.#nodeByPod.set(podUid, node);
+    this.#places.set(podUid, { node, untilMs: this.#nowMs() + holdMs });
   }
 
   /** The pod shows its node, the lift failed, or the pod is gone. */
   forget(podUid: string): void {
-    this.#nodeByPod.delete(podUid);
+    this.#places.delete(podUid);
   }
 
   nodeOf(podUid: string): string | undefined {
-    return this.#nodeByPod.get(podUid);
+    const place = this.#places.get(podUid);
+    if (place === undefined) return undefined;
+    if (this.#nowMs() < place.untilMs) return place.node;
+    this.#places.delete(podUid);
+    return undefined;
   }
 }
 

@@ -9,25 +9,52 @@ import { controlPort, transferPort } from "./names.ts";
 const askDeadlineMs = 2_000;
 const rosterDeadlineMs = 5_000;
 
-/** One client per control token; the token is read for each call, so that it can be rotated. */
-export class RankClients {
-  readonly #clients = new Map<string, RankClient>();
-  readonly #tokenOf: (secretKey: string) => string;
+/** Bearer token of a deployment's control API, by namespace and name of its Secret; empty when there is none. */
+export type ReadToken = (namespace: string, secret: string) => Promise<string>;
 
-  constructor(tokenOf: (secretKey: string) => string) {
-    this.#tokenOf = tokenOf;
+const tokenAgeMs = 60_000;
+
+interface Known {
+  readonly client: RankClient;
+  token: string;
+  readAtMs: number;
+}
+
+/** One client per control token. The token is read again each minute, so that it can be rotated. */
+export class RankClients {
+  readonly #clients = new Map<string, Known>();
+  readonly #readToken: ReadToken;
+  readonly #nowMs: () => number;
+
+  constructor(readToken: ReadToken, nowMs: () => number) {
+    this.#readToken = readToken;
+    this.#nowMs = nowMs;
   }
 
-  of(secretKey: string): RankClient {
-    const known = this.#clients.get(secretKey);
-    if (known !== undefined) return known;
-    const client = createRankClient({ token: () => this.#tokenOf(secretKey) });
-    this.#clients.set(secretKey, client);
-    return client;
+  async of(namespace: string, secret: string): Promise<RankClient> {
+    const key = `${namespace}/${secret}`;
+    const known = this.#clients.get(key);
+    if (known !== undefined && known.token !== "" && this.#nowMs() - known.readAtMs < tokenAgeMs)
+      return known.client;
+    const token = await this.#readToken(namespace, secret);
+    const entry = known ?? this.#add(key, token);
+    entry.token = token;
+    entry.readAtMs = this.#nowMs();
+    return entry.client;
+  }
+
+  #add(key: string, token: string): Known {
+    const entry: Known = {
+      client: createRankClient({ token: () => entry.token }),
+      token,
+      readAtMs: this.#nowMs(),
+    };
+    this.#clients.set(key, entry);
+    return entry;
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#clients.values()].map((client) => client.close()));
+    await Promise.all([...this.#clients.values()].map(({ client }) => client.close()));
     this.#clients.clear();
   }
 }

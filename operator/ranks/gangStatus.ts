@@ -17,12 +17,12 @@ export function gangStatus(context: GangContext, view: GangView, findings: GangF
   const serving = servingNow(observed);
   const failuresMs = recentFailures(record.memory.failuresMs, observed.nowMs, context.policy.restart);
   noteDecision(view, findings, now);
-  const domain = findings.placement?.placed === true ? findings.placement.domain : gang.status?.domain;
+  const domain = findings.placement?.placed === true ? findings.placement.domain : record.lastStatus?.domain;
   const { memory } = record;
   return {
     observedGeneration: gang.metadata.generation ?? 0,
     conditions: [
-      ...stampConditions(drafts, gang.status?.conditions ?? [], {
+      ...stampConditions(drafts, record.lastStatus?.conditions ?? [], {
         observedGeneration: gang.metadata.generation ?? 0,
         now,
       }),

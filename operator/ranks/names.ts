@@ -33,6 +33,9 @@ export const childName = {
   controlToken: (deployment: string): string => `${deployment}-control-token`,
 } as const;
 
+/** Component label of prefill and decode ranks alike: one Service selects both, and a selector knows no "or". */
+export const rankComponent = "rank";
+
 /** Labels of every object of a deployment. */
 export function ownLabels(deployment: string, component: string): Record<string, string> {
   return {
@@ -45,5 +48,6 @@ export function ownLabels(deployment: string, component: string): Record<string,
 
 /** Labels of a pod, which selectors and network policies match. */
 export function podLabels(deployment: string, role: PodRole): Record<string, string> {
-  return { ...ownLabels(deployment, role), [labelKey.role]: role };
+  const component = role === "prefill" || role === "decode" ? rankComponent : role;
+  return { ...ownLabels(deployment, component), [labelKey.role]: role };
 }

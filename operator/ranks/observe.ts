@@ -20,7 +20,7 @@ export async function observeGang(
 ): Promise<GangObservation> {
   const { gang, design, record } = view;
   const pods = rankPods(context, gang.metadata.uid);
-  const client = context.rankClients.of(`${design.namespace}/${design.controlTokenSecret}`);
+  const client = await context.rankClients.of(design.namespace, design.controlTokenSecret);
   const engines = await askEngines(client, pods, signal);
   const nowMs = context.nowMs();
   const silentForMs = noteAnswers(record, engines, nowMs);

@@ -104,7 +104,7 @@ async function report(
 ): Promise<void> {
   const { gang, record } = view;
   const after = gangStatus(context, view, deeds.findings);
-  const before = gang.status;
+  const before = record.lastStatus;
   for (const { type, reason, note } of tellGang({ ...deeds, before, after, toldEpoch: record.toldEpoch })) {
     context.events.record({ regarding: gang, type, reason, action: "Reconcile", note });
   }
@@ -112,4 +112,5 @@ async function report(
   if (sameStatus(before, after)) return;
   const resource = (gang.kind === "SPGroup" ? spGroups : decodePools) as Resource<SPGroup | DecodePool>;
   await applyStatus<GangObject>(context.cluster, resource, { metadata: gang.metadata, status: after });
+  record.lastStatus = after;
 }

@@ -4,11 +4,14 @@ import type { EngineReport, GangMemory, Member } from "../planning/gang/observed
 import { memberKey } from "../planning/gang/roster.ts";
 
 export interface GangRecord {
+  revision: string;
   memory: GangMemory;
   /** When an engine of the gang first answered. */
   firstAnswerMs: number | undefined;
   /** When each incarnation last answered. */
   readonly lastAnswerMs: Map<string, number>;
+  /** The status that was last written; the cache may show an older one. */
+  lastStatus: GangStatus | undefined;
   /** Epoch that was last told of in an Event. */
   toldEpoch: number;
   decisions: NonNullable<GangStatus["decisions"]>;
@@ -17,11 +20,14 @@ export interface GangRecord {
 export class GangRecords {
   readonly #records = new Map<string, GangRecord>();
 
-  of(gangUid: string, status: GangStatus | undefined): GangRecord {
-    const known = this.#records.get(gangUid);
-    if (known !== undefined) return known;
-    const record = restoreRecord(status);
+  /** A new revision starts with a clean slate of failures: what failed may be what was changed. */
+  of(gangUid: string, revision: string, status: GangStatus | undefined): GangRecord {
+    const record = this.#records.get(gangUid) ?? restoreRecord(revision, status);
     this.#records.set(gangUid, record);
+    if (record.revision !== revision) {
+      record.revision = revision;
+      record.memory = { ...record.memory, failuresMs: [], lastFailure: "" };
+    }
     return record;
   }
 
@@ -30,8 +36,9 @@ export class GangRecords {
   }
 }
 
-function restoreRecord(status: GangStatus | undefined): GangRecord {
+function restoreRecord(revision: string, status: GangStatus | undefined): GangRecord {
   return {
+    revision,
     memory: {
       rosterGeneration: status?.rosterGeneration ?? 0,
       rosterMembers: (status?.rosterMembers ?? []).map(parseMember),
@@ -41,6 +48,7 @@ function restoreRecord(status: GangStatus | undefined): GangRecord {
     },
     firstAnswerMs: undefined,
     lastAnswerMs: new Map(),
+    lastStatus: status,
     toldEpoch: status?.epoch ?? 0,
     decisions: status?.decisions ?? [],
   };

@@ -34,7 +34,7 @@ export async function pushRoster(
     minSize: design.minRanks,
     members,
   };
-  const client = context.rankClients.of(`${design.namespace}/${design.controlTokenSecret}`);
+  const client = await context.rankClients.of(design.namespace, design.controlTokenSecret);
   const delivery = await tellRoster(client, targets, body, signal);
   return { reports: delivery.reports, failures: delivery.failures };
 }

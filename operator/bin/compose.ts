@@ -1,0 +1,179 @@
+/** Puts the operator together: caches, controllers, leader election, health and metrics. */
+import { registerGroups } from "../controllers/spgroup/register.ts";
+import { registerPools } from "../controllers/decodepool/register.ts";
+import { registerDeployments } from "../controllers/cspsdeployment/register.ts";
+import { secretValue } from "../controllers/cspsdeployment/desired/secrets.ts";
+import { get } from "../kube/apply.ts";
+import { connect, type Cluster } from "../kube/cluster.ts";
+import type { Controller } from "../kube/controller.ts";
+import { EventRecorder } from "../kube/events.ts";
+import { Expectations } from "../kube/expectations.ts";
+import { LeaderElector } from "../kube/lease.ts";
+import { secrets } from "../kube/resource.ts";
+import type { Telemetry } from "../kube/telemetry.ts";
+import { HealthChecks } from "../observability/health.ts";
+import { healthPages, metricsPages, serve } from "../observability/http.ts";
+import type { Logger } from "../observability/logger.ts";
+import { createMetrics } from "../observability/metrics.ts";
+import { kubeTelemetry } from "../observability/telemetry.ts";
+import { defaultGangPolicy, type GangPolicy } from "../planning/gang/plan.ts";
+import { PlacementLedger } from "../ranks/capacity.ts";
+import type { GangContext } from "../ranks/context.ts";
+import { RankClients } from "../ranks/engines.ts";
+import { GangRecords } from "../ranks/record.ts";
+import { type Caches, createCaches, ownedInformers } from "./caches.ts";
+import type { OperatorOptions } from "./options.ts";
+import { StateStores } from "./stateStores.ts";
+
+export interface RunningOperator {
+  readonly metricsPort: number;
+  readonly healthPort: number;
+  /** Resolves with the reason when the leadership is lost. */
+  readonly lost: Promise<string>;
+  /** Ends the reconciles under way, releases the Lease, closes every connection. */
+  stop(): Promise<void>;
+}
+
+export interface Surroundings {
+  readonly logger: Logger;
+  readonly version: string;
+  /** Default: the policy of production; tests shorten its times. */
+  readonly gangPolicy?: GangPolicy;
+}
+
+const syncDeadlineMs = 120_000;
+/** A cache that has not shown a write after this long has lost the event; placement looks again. */
+const expectationMs = 30_000;
+
+export async function startOperator(
+  options: OperatorOptions,
+  around: Surroundings,
+): Promise<RunningOperator> {
+  const { logger } = around;
+  const metrics = createMetrics(around.version);
+  const telemetry = kubeTelemetry(logger, metrics);
+  const { kubeconfig, context } = options;
+  const cluster = connect({ kubeconfig, context, telemetry });
+  const caches = createCaches(cluster, options.namespace);
+  const informers = Object.values(caches);
+  const ready = new HealthChecks().add("caches", () => {
+    const behind = informers.filter((informer) => !informer.hasSynced).length;
+    if (behind > 0) throw new Error(`${String(behind)} caches have not synced`);
+  });
+  const health = await serve(healthPages(new HealthChecks(), ready), options.healthPort);
+  const scrape = await serve(metricsPages(metrics.registry), options.metricsPort);
+
+  let leave: (reason: string) => void = () => undefined;
+  const lost = new Promise<string>((resolve) => {
+    leave = resolve;
+  });
+  const term = { fence: 0, begun: false };
+  const elector = options.leaderElect
+    ? new LeaderElector({
+        cluster,
+        namespace: options.ownNamespace,
+        name: options.leaseName,
+        onStarted: (fence) => {
+          term.fence = fence;
+          begin();
+        },
+        onLost: leave,
+      })
+    : undefined;
+  const acting = assemble({ options, around, cluster, caches, telemetry, fence: () => term.fence });
+  const begin = (): void => {
+    if (term.begun) return;
+    term.begun = true;
+    for (const controller of acting.controllers) controller.start();
+  };
+
+  for (const informer of informers) informer.start();
+  const stop = async (): Promise<void> => {
+    await Promise.all(acting.controllers.map((controller) => controller.stop()));
+    await acting.events.flush();
+    await elector?.stop();
+    await Promise.all(informers.map((informer) => informer.stop()));
+    await Promise.all([acting.close(), health.close(), scrape.close()]);
+    cluster.close();
+  };
+  try {
+    await Promise.all(informers.map((informer) => informer.synced(syncDeadlineMs)));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  logger.info("Caches have synced");
+  if (elector === undefined) begin();
+  else elector.start();
+  return { metricsPort: scrape.port, healthPort: health.port, lost, stop };
+}
+
+interface Parts {
+  readonly options: OperatorOptions;
+  readonly around: Surroundings;
+  readonly cluster: Cluster;
+  readonly caches: Caches;
+  readonly telemetry: Telemetry;
+  readonly fence: () => number;
+}
+
+interface Acting {
+  readonly controllers: readonly Controller[];
+  readonly events: EventRecorder;
+  close(): Promise<void>;
+}
+
+/** The three controllers with what they share. */
+function assemble({ options, around, cluster, caches, telemetry, fence }: Parts): Acting {
+  const events = new EventRecorder({ cluster });
+  const nowMs = Date.now;
+  const readToken = async (namespace: string, name: string): Promise<string> =>
+    secretValue(await get(cluster, secrets, { metadata: { namespace, name } }), "token") ?? "";
+  const rankClients = new RankClients(readToken, nowMs);
+  const stateStores = new StateStores(fence);
+  const gangs: GangContext = {
+    cluster,
+    events,
+    expectations: new Expectations({ timeoutMs: expectationMs }),
+    pods: caches.pods.store,
+    nodes: caches.nodes.store,
+    ledger: new PlacementLedger(nowMs),
+    rankClients,
+    records: new GangRecords(),
+    policy: around.gangPolicy ?? defaultGangPolicy,
+    fence,
+    nowMs,
+  };
+  const owned = ownedInformers(caches);
+  const sources = { pods: caches.pods, nodes: caches.nodes };
+  const controllers = [
+    registerDeployments(
+      {
+        cluster,
+        events,
+        deployments: caches.deployments.store,
+        groups: caches.groups.store,
+        pools: caches.pools.store,
+        workloads: caches.workloads.store,
+        statefulSets: caches.statefulSets.store,
+        pods: caches.pods.store,
+        nodes: caches.nodes.store,
+        owned: new Map(
+          [...owned].map(([kind, { resource, informer }]) => [kind, { resource, store: informer.store }]),
+        ),
+        stateStore: stateStores,
+        images: options.images,
+        operatorNamespace: options.ownNamespace,
+        nowMs,
+      },
+      { deployments: caches.deployments, owned: [...owned.values()].map(({ informer }) => informer) },
+      telemetry,
+    ),
+    registerGroups(gangs, { ...sources, gangs: caches.groups }, telemetry),
+    registerPools(gangs, { ...sources, gangs: caches.pools }, telemetry),
+  ];
+  const close = async (): Promise<void> => {
+    await Promise.all([rankClients.close(), stateStores.close()]);
+  };
+  return { controllers, events, close };
+}

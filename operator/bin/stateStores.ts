@@ -1,0 +1,65 @@
+/** The operator's connections to the state stores, one per deployment and URL. */
+import type { ClusterState, StateAnswer } from "../../runtime/state/clusterState.ts";
+import { createRedisClusterState } from "../../runtime/state/redisClusterState.ts";
+import type { StateStoreAccess, StateStoreTarget } from "../controllers/cspsdeployment/context.ts";
+
+interface Connection {
+  readonly url: string;
+  readonly state: ClusterState;
+}
+
+/** A connection is made in the background: until it stands, a question is asked again. */
+const retryMs = 100;
+
+export class StateStores implements StateStoreAccess {
+  readonly #connections = new Map<string, Connection>();
+  readonly #fence: () => number;
+
+  constructor(fence: () => number) {
+    this.#fence = fence;
+  }
+
+  async probe(target: StateStoreTarget): Promise<string | undefined> {
+    return await this.#ask(target, (state) => state.advanceFence(this.#fence()));
+  }
+
+  async clear(target: StateStoreTarget): Promise<string | undefined> {
+    return await this.#ask(target, (state) => state.clear(this.#fence()));
+  }
+
+  async release(deployment: string): Promise<void> {
+    const connection = this.#connections.get(deployment);
+    this.#connections.delete(deployment);
+    await connection?.state.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#connections.keys()].map((deployment) => this.release(deployment)));
+  }
+
+  async #ask(
+    target: StateStoreTarget,
+    question: (state: ClusterState) => Promise<StateAnswer<unknown>>,
+  ): Promise<string | undefined> {
+    const deadline = performance.now() + target.deadlineMs;
+    const state = await this.#connect(target);
+    for (;;) {
+      const answer = await question(state);
+      if (answer.ok)
+        return answer.value === "stale" ? "another operator with a newer term uses it" : undefined;
+      if (answer.problem !== "unreachable" || performance.now() + retryMs > deadline) {
+        return `${answer.problem}: ${answer.message}`;
+      }
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
+
+  async #connect({ deployment, url }: StateStoreTarget): Promise<ClusterState> {
+    const known = this.#connections.get(deployment);
+    if (known?.url === url) return known.state;
+    if (known !== undefined) await this.release(deployment);
+    const state = createRedisClusterState({ url, deployment, now: Date.now });
+    this.#connections.set(deployment, { url, state });
+    return state;
+  }
+}
