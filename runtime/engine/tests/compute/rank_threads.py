@@ -1,0 +1,32 @@
+"""Ranks as threads of one process, so that they share one set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from csps_engine.comm.group import form_mesh
+from csps_engine.comm.mesh import Mesh
+
+Answer = TypeVar("Answer")
+
+
+def on_ranks(size: int, work: Callable[[Mesh], Answer], timeout_s: float = 120) -> list[Answer]:
+    """What `work` answers on each rank of a fresh mesh. The first failure breaks the mesh and is raised."""
+    store = dist.HashStore()
+
+    def one(rank: int) -> Answer:
+        mesh = form_mesh(store, rank, size, timedelta(seconds=timeout_s))
+        try:
+            return work(mesh)
+        except BaseException:
+            mesh.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        futures = [pool.submit(one, rank) for rank in range(size)]
+        return [future.result() for future in futures]

@@ -1,0 +1,106 @@
+"""The engine gives the very tokens that transformers gives, however the work is spread."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from prompt_kv import Prefilled, decode, prefill
+from transformers_oracle import NEW_TOKENS, Expected, TransformersOracle
+
+from csps_engine.core.plan import PrefillMode
+from csps_engine.model.llama import Llama
+
+LOGIT_TOLERANCE = 2e-3
+KV_TOLERANCE = 2e-3
+
+COLOURS = ("red", "green", "blue", "grey", "white", "black", "brown")
+ANIMALS = ("fox", "owl", "whale", "horse", "otter", "crane", "mole", "lynx", "toad", "hare", "wolf")
+STORY = " ".join(
+    f"In the year {1000 + year} a {COLOURS[year % 7]} {ANIMALS[year % 11]} crossed the river {year * 7 % 83} times."
+    for year in range(400)
+)
+CHAT = (
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+)
+PROMPTS: dict[str, tuple[str, int | None]] = {
+    "chat": (CHAT, None),
+    "200": (STORY, 200),
+    "non-ASCII": ("Grüße aus Zürich: 东京の空は青い。Ελλάδα, Москва, 🚀🦊 — naïve café. Das heißt auf Englisch:", None),
+    "2,000": (STORY, 2000),
+    "6,000": (STORY, 6000),
+}
+ALL_DEGREES: tuple[tuple[int, PrefillMode], ...] = (
+    (1, "auto"),
+    (2, "kvGather"),
+    (3, "kvGather"),
+    (3, "allToAll"),
+)
+DEGREES: dict[str, tuple[tuple[int, PrefillMode], ...]] = {
+    "chat": ALL_DEGREES,
+    "200": ALL_DEGREES,
+    "non-ASCII": ALL_DEGREES,
+    "2,000": ALL_DEGREES,
+    "6,000": ((2, "kvGather"), (3, "allToAll")),
+}
+
+
+@pytest.fixture(scope="module", params=list(PROMPTS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def expected(oracle: TransformersOracle) -> dict[str, Expected]:
+    return {name: oracle.expect(text, tokens) for name, (text, tokens) in PROMPTS.items()}
+
+
+@pytest.fixture(scope="module")
+def prefilled(model: Llama, expected: dict[str, Expected]) -> dict[str, list[Prefilled]]:
+    return {
+        name: [prefill(model, expected[name].prompt, ranks, mode) for ranks, mode in degrees]
+        for name, degrees in DEGREES.items()
+    }
+
+
+def test_prefill_gives_the_same_logits_at_every_degree(
+    name: str, prefilled: dict[str, list[Prefilled]], expected: dict[str, Expected]
+) -> None:
+    for prompt in prefilled[name]:
+        assert prompt.first.token_id == expected[name].tokens[0]
+        torch.testing.assert_close(prompt.logits, expected[name].logits, rtol=0, atol=LOGIT_TOLERANCE)
+
+
+def test_prefill_gives_the_same_kv_at_every_degree(
+    name: str, model: Llama, prefilled: dict[str, list[Prefilled]]
+) -> None:
+    first, *others = prefilled[name]
+    for layer in (0, model.config.layers // 2, model.config.layers - 1):
+        k, v = first.kv.layer(layer)
+        assert k.shape == (model.config.kv_heads, len(first.tokens), model.config.head_dim)
+        for other in others:
+            other_k, other_v = other.kv.layer(layer)
+            torch.testing.assert_close(other_k, k, rtol=1e-3, atol=KV_TOLERANCE)
+            torch.testing.assert_close(other_v, v, rtol=1e-3, atol=KV_TOLERANCE)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_batch_of_all_prompts_decodes_the_same_tokens_from_every_prefill(
+    ranks: int, model: Llama, prefilled: dict[str, list[Prefilled]], expected: dict[str, Expected]
+) -> None:
+    prompts = [(name, prompt) for name, spread in prefilled.items() for prompt in spread]
+    # Long prompts from every degree would only repeat what their equal KV has shown.
+    chosen = [(name, p) for name, p in prompts if len(p.tokens) < 1000 or p is prefilled[name][ranks % 2]]
+    streams = decode(model, [prompt for _, prompt in chosen], NEW_TOKENS - 1, ranks, seed=ranks)
+    for (name, _), stream in zip(chosen, streams, strict=True):
+        assert stream == expected[name].tokens, name
+
+
+def test_eight_requests_at_once_get_the_tokens_they_get_alone(
+    model: Llama, prefilled: dict[str, list[Prefilled]], expected: dict[str, Expected]
+) -> None:
+    start = expected["200"].prompt
+    prompts = [prefill(model, start[: 20 + 23 * i], 1) for i in range(8)]
+    together = decode(model, prompts, 24, 2, seed=5)
+    alone = [decode(model, [prompt], 24, 1)[0] for prompt in prompts]
+    assert together == alone
