@@ -26,7 +26,9 @@ One release serves the whole cluster. Helm installs CRDs once and never upgrades
 \`kubectl apply --server-side -f charts/csps/crds\`. \`helm uninstall\` keeps the CRDs and every CSPSDeployment.
 
 The operator's pod runs under the restricted pod security standard. Its ClusterRole can read nodes and pods, write
-what a CSPSDeployment is made of (pods, Services, Secrets by name, Deployments, StatefulSets), and nothing else.
+what a CSPSDeployment is made of (pods, Services, ServiceAccounts, Deployments, StatefulSets, NetworkPolicies,
+PodDisruptionBudgets, Secrets by name), and nothing else: it can't list or delete Secrets, exec into pods or hand out
+rights.
 
 | value | type | default | meaning |
 | --- | --- | --- | --- |`;

@@ -85,6 +85,11 @@ export const chartValues = z.strictObject({
     .max(9)
     .default(1)
     .describe("Operator pods; one leads, the others take over within 20 s"),
+  watchNamespace: z
+    .string()
+    .max(63)
+    .default("")
+    .describe("Carry out the CSPSDeployments of this namespace only; empty: of all"),
   logLevel: z
     .enum(["debug", "info", "warn", "error"])
     .default("info")
