@@ -57,11 +57,16 @@ def living_members(roster: Roster, states: Mapping[str, RankState], kv_format: s
     )
 
 
+def needed_members(roster: Roster) -> int:
+    """How many ranks an epoch of this roster needs at least."""
+    return max(len(roster.members) // 2 + 1, roster.min_size)
+
+
 def elect(me: RankRef, roster: Roster, states: Mapping[str, RankState], seen_epoch: int) -> Ballot:
     living = living_members(roster, states, states[me.rank_id].kv_format)
     if me.rank_id not in {member.rank_id for member in living}:
         return Wait(f"{me.rank_id} cannot join: {states[me.rank_id].phase}")
-    needed = max(len(roster.members) // 2 + 1, roster.min_size)
+    needed = needed_members(roster)
     if len(living) < needed:
         absent = [m.rank_id for m in roster.members if m not in living]
         return Wait(

@@ -68,9 +68,7 @@ class RosterBook:
     def _check_order(self, fence: int, generation: int, what: str) -> None:
         if (fence, generation) < self.order:
             held = "fence {}, generation {}".format(*self.order)
-            raise refuse(
-                "stale_fence", f"{what} of fence {fence}, generation {generation}: this rank holds {held}"
-            )
+            raise refuse("stale_fence", f"{what} of fence {fence}, generation {generation}: this rank holds {held}")
 
     def _check_member(self, members: list[RankRef]) -> None:
         mine = next((member for member in members if member.rank_id == self._me.rank_id), None)

@@ -40,6 +40,8 @@ class PoolBook:
         self._slots: dict[str, PageAllocator] = {}
         self._requests: dict[str, PoolRequest] = {}
         self._epoch = 0
+        self.closed: frozenset[str] = frozenset()
+        """Ranks that drain: they keep what they hold and get nothing new."""
 
     @property
     def pages_total(self) -> int:
@@ -50,7 +52,8 @@ class PoolBook:
         return sum(slots.free for slots in self._slots.values())
 
     def free_by_rank(self) -> Mapping[str, int]:
-        return {rank: slots.free for rank, slots in self._slots.items()}
+        """Pages that a reservation could have, by rank."""
+        return {rank: slots.free for rank, slots in self._slots.items() if rank not in self.closed}
 
     @property
     def requests(self) -> Mapping[str, PoolRequest]:
@@ -87,7 +90,8 @@ class PoolBook:
         count = pages_for(prompt_tokens + max_new_tokens)
         owners = spread_pages(self.free_by_rank(), count)
         if owners is None:
-            return NoPages(missing=count - self.pages_free, free=self.pages_free)
+            free = sum(self.free_by_rank().values())
+            return NoPages(missing=count - free, free=free)
         taken = {rank: iter(self._slots[rank].take(owners.count(rank))) for rank in dict.fromkeys(owners)}
         request = PoolRequest(
             request_id=request_id,
@@ -157,7 +161,7 @@ class PoolBook:
                 raise AssertionError(f"page slots of {rank} are lost or held twice")
 
     def _homed(self) -> dict[str, int]:
-        homed = dict.fromkeys(self._members, 0)
+        homed = {rank: 0 for rank in self._members if rank not in self.closed} or dict.fromkeys(self._members, 0)
         for request in self._requests.values():
             if request.home in homed:
                 homed[request.home] += 1

@@ -39,6 +39,7 @@ class Replica:
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
         self._mesh_rank = 0
+        self._held = 0
 
     def apply(self, tick: Tick, mesh_rank: int) -> None:
         """Take over what a tick says about pages; `mesh_rank` is this rank's number in the epoch."""
@@ -46,11 +47,13 @@ class Replica:
             self._mesh_rank = mesh_rank
             if tick.sync:
                 self._sync(tick.held)
-                return
-            for request_id in tick.ended:
-                self._entries.pop(request_id, None)
-            for holding in tick.held:
-                self._entries[holding.request_id] = _Entry(holding)
+            else:
+                for request_id in tick.ended:
+                    self._entries.pop(request_id, None)
+                for holding in tick.held:
+                    self._entries[holding.request_id] = _Entry(holding)
+            if tick.sync or tick.ended or tick.held:
+                self._held = self._count_held()
 
     def write(
         self,
@@ -84,29 +87,28 @@ class Replica:
             return sum(
                 1
                 for page in range(pages_for(holding.prompt_tokens))
-                if holding.places[page].rank == self._mesh_rank
-                and entry.received.get(page, 0) != self._all_layers
+                if holding.places[page].rank == self._mesh_rank and entry.received.get(page, 0) != self._all_layers
             )
 
     def table(self, request_id: str, length: int) -> PageTable:
         with self._lock:
             return PageTable(self._entries[request_id].holding.places, length)
 
+    @property
     def held_pages(self) -> int:
         """Slots of this rank that some request holds."""
-        with self._lock:
-            return sum(
-                1 for entry in self._entries.values() for p in entry.holding.places if p.rank == self._mesh_rank
-            )
+        return self._held
+
+    def _count_held(self) -> int:
+        rank = self._mesh_rank
+        return sum(1 for e in self._entries.values() for place in e.holding.places if place.rank == rank)
 
     def _sync(self, held: Sequence[Holding]) -> None:
         known, self._entries = self._entries, {}
         for holding in held:
             old = known.get(holding.request_id)
             same = old is not None and old.holding.version == holding.version
-            self._entries[holding.request_id] = _Entry(
-                holding, old.received if old is not None and same else {}
-            )
+            self._entries[holding.request_id] = _Entry(holding, old.received if old is not None and same else {})
 
     def _check(self, holding: Holding, layer: int, incoming: IncomingPage) -> None:
         if not 0 <= layer < self._layers:

@@ -69,9 +69,7 @@ class Tick:
         if self.admitted:
             document["admitted"] = self.admitted
         if self.rows:
-            document["rows"] = [
-                [r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows
-            ]
+            document["rows"] = [[r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows]
         if self.order is not None:
             o = self.order
             document["order"] = [o.request_id, o.token_ids, _pack(o.sampling), o.reservation, o.budget_ms]

@@ -1,0 +1,43 @@
+"""`python3 -m csps_engine`: one rank of an SP group or a decode pool, configured by its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from csps_engine.config import DEFAULTS, ConfigError, read_config
+from csps_engine.logs import configure_logs
+from csps_engine.server.process import serve
+from csps_engine.wire.generated import RankEnvironment
+
+BAD_CONFIGURATION = 2
+
+
+def usage() -> str:
+    lines = ["python3 -m csps_engine [--help]", "", __doc__, "Variables (default):"]
+    described = {field.alias or "": field.description or "" for field in RankEnvironment.model_fields.values()}
+    for name in dict.fromkeys([*described, *DEFAULTS]):
+        default = f" ({DEFAULTS[name] or 'empty'})" if name in DEFAULTS else ""
+        lines.append(f"  {name}{default}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments in (["--help"], ["-h"]):
+        print(usage())
+        return 0
+    if arguments:
+        print(f"csps_engine: unknown argument {arguments[0]!r}; see --help", file=sys.stderr)
+        return BAD_CONFIGURATION
+    try:
+        config = read_config(os.environ)
+    except ConfigError as error:
+        print(f"csps_engine: {error}", file=sys.stderr)
+        return BAD_CONFIGURATION
+    configure_logs(config.log_level, config.rank.rank_id)
+    return asyncio.run(serve(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The engine loop: epochs in lockstep on a worker thread, and the agent that forms them."""

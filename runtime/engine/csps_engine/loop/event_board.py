@@ -1,0 +1,84 @@
+"""Event streams of requests: written by the engine thread, read by any number of HTTP responses.
+
+A stream keeps its events, so that a client that asks again with the same request id sees all of them. Ended
+streams are forgotten after a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from csps_engine.wire.generated import WireMessage
+
+KEPT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class EventStream:
+    """NDJSON lines of one request."""
+
+    lines: list[bytes] = field(default_factory=list)
+    ended_at: float | None = None
+    followers: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Every line from the first on, until the stream ends."""
+        self.followers += 1
+        try:
+            at = 0
+            while True:
+                while at < len(self.lines):
+                    line = self.lines[at]
+                    at += 1
+                    yield line
+                if self.ended_at is not None:
+                    return
+                self.changed.clear()
+                await self.changed.wait()
+        finally:
+            self.followers -= 1
+
+
+class EventBoard:
+    """Streams by request id. Lives on the event loop; `post` may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._streams: dict[str, EventStream] = {}
+
+    def get(self, request_id: str) -> EventStream | None:
+        return self._streams.get(request_id)
+
+    def open(self, request_id: str) -> EventStream:
+        """A fresh stream; an ended one of the same id is forgotten."""
+        self._forget()
+        stream = self._streams[request_id] = EventStream()
+        return stream
+
+    def discard(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+
+    def post(self, events: Sequence[tuple[str, WireMessage]]) -> None:
+        """Append events, in order. `done` and `error` end a stream; an unknown stream's events are dropped."""
+        if events:
+            self._loop.call_soon_threadsafe(self._append, [(r, e, e.to_json() + b"\n") for r, e in events])
+
+    def _append(self, events: Sequence[tuple[str, WireMessage, bytes]]) -> None:
+        for request_id, event, line in events:
+            stream = self._streams.get(request_id)
+            if stream is None or stream.ended_at is not None:
+                continue
+            stream.lines.append(line)
+            if getattr(event, "type", "") in ("done", "error"):
+                stream.ended_at = monotonic()
+            stream.changed.set()
+
+    def _forget(self) -> None:
+        old = monotonic() - KEPT_SECONDS
+        for request_id, stream in list(self._streams.items()):
+            if stream.ended_at is not None and stream.ended_at < old and not stream.followers:
+                del self._streams[request_id]

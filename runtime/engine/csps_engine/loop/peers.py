@@ -1,0 +1,51 @@
+"""Calls to the control API of the other ranks of the group; each with a short deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import aiohttp
+from pydantic import ValidationError
+
+from csps_engine.refusal import Refused, refuse
+from csps_engine.wire.generated import EpochProposal, Failure, RankRef, RankState
+
+
+class Peers:
+    """One HTTP session; made and used on the event loop."""
+
+    def __init__(self, token: str, seconds: float = 1.5) -> None:
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=seconds)
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def states(self, ranks: Iterable[RankRef]) -> dict[str, RankState]:
+        """The state of every rank that answers in time, by rankId."""
+        asked = list(ranks)
+        answers = await asyncio.gather(*(self._state(rank) for rank in asked))
+        return {rank.rank_id: state for rank, state in zip(asked, answers, strict=True) if state is not None}
+
+    async def propose(self, rank: RankRef, proposal: EpochProposal) -> None:
+        """Raises Refused, also when the rank does not answer."""
+        try:
+            async with self._session.post(_url(rank, "/v1/epoch"), json=proposal.to_wire()) as response:
+                if response.status != 200:
+                    raise Refused(Failure.model_validate_json(await response.read()))
+        except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
+            raise refuse("not_ready", f"{rank.rank_id} did not answer: {error!r}") from error
+
+    async def _state(self, rank: RankRef) -> RankState | None:
+        try:
+            async with self._session.get(_url(rank, "/v1/state")) as response:
+                return RankState.model_validate_json(await response.read()) if response.status == 200 else None
+        except (TimeoutError, aiohttp.ClientError, ValidationError):
+            return None
+
+
+def _url(rank: RankRef, path: str) -> str:
+    host = f"[{rank.address}]" if ":" in rank.address else rank.address
+    return f"http://{host}:{rank.control_port}{path}"

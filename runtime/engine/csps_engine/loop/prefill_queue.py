@@ -1,0 +1,59 @@
+"""Prompts that wait for the group, first come first served, each with its deadline."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from csps_engine.core.plan import Sampling
+from csps_engine.wire.generated import Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillTask:
+    request_id: str
+    token_ids: tuple[int, ...]
+    sampling: Sampling
+    reservation: Reservation
+    received_at: float
+    """time.monotonic()"""
+    deadline: float
+
+
+class PrefillQueue:
+    """The engine thread owns it."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[PrefillTask] = deque()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, task: PrefillTask) -> None:
+        self._tasks.append(task)
+
+    def remove(self, request_id: str) -> bool:
+        kept = [task for task in self._tasks if task.request_id != request_id]
+        removed = len(kept) < len(self._tasks)
+        self._tasks = deque(kept)
+        return removed
+
+    def holds(self, request_id: str) -> bool:
+        return any(task.request_id == request_id for task in self._tasks)
+
+    def take_late(self, now: float) -> list[PrefillTask]:
+        """Remove and return the tasks whose deadline has passed."""
+        late = [task for task in self._tasks if task.deadline <= now]
+        if late:
+            self._tasks = deque(task for task in self._tasks if task.deadline > now)
+        return late
+
+    def take_next(self) -> PrefillTask | None:
+        return self._tasks.popleft() if self._tasks else None
+
+    def take_all(self) -> list[PrefillTask]:
+        taken, self._tasks = list(self._tasks), deque()
+        return taken
+
+    def next_deadline(self) -> float | None:
+        return min((task.deadline for task in self._tasks), default=None)

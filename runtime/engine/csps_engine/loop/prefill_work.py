@@ -1,0 +1,211 @@
+"""A prefill group's part of an epoch: one prompt at a time, computed by all ranks and pushed to the pool.
+
+The first token is told only after every rank's pages were acknowledged by their holders. Ranks learn this from
+each other in rounds shorter than the collective time-out, so that one slow push does not look like a death.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+
+from csps_engine.comm.mesh import Mesh
+from csps_engine.core.kvshape import KvShape
+from csps_engine.core.plan import PrefillJob, PrefillMode, PrefillResult, Progress
+from csps_engine.loop.epoch_work import Epoch, Load
+from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
+from csps_engine.loop.reports import PostEvents, error_event, token_event
+from csps_engine.metrics import Metrics
+from csps_engine.model.config import ModelError
+from csps_engine.model.llama import Llama
+from csps_engine.pipeline.contracts import Prefill
+from csps_engine.pipeline.mode import ModeError
+from csps_engine.pipeline.prefill import PrefillRunner
+from csps_engine.refusal import refuse
+from csps_engine.scheduler.ticks import PrefillOrder, Tick
+from csps_engine.transfer.push_sink import PushSink
+from csps_engine.wire.generated import FailureCode, PrefillDone, PrefillProgress, Reservation
+
+log = logging.getLogger(__name__)
+
+CODES: tuple[FailureCode, ...] = get_args(FailureCode)
+PENDING, ACKNOWLEDGED, FAILED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """Of all ranks together."""
+
+    kv_bytes: int
+    failed: FailureCode | None
+
+
+class PrefillWork:
+    """See EpochWork. `add` and `cancel` run on the engine thread of the coordinator."""
+
+    def __init__(
+        self, model: Llama, mode: PrefillMode, shape: KvShape, token: str, metrics: Metrics, post: PostEvents
+    ) -> None:
+        self._model = model
+        self._mode = mode
+        self._shape = shape
+        self._token = token
+        self._metrics = metrics
+        self._post = post
+        self._queue = PrefillQueue()
+        self._running: PrefillTask | None = None
+        self._epoch: Epoch | None = None
+        self._mesh: Mesh | None = None
+        self._runner: Prefill | None = None
+        self._fresh = False
+        self.poll_seconds = 1.0
+        self.load = Load()
+
+    def add(self, task: PrefillTask) -> None:
+        """Queue a prompt; raises Refused. Its events follow on the board."""
+        if self._epoch is None or not self._epoch.coordinates:
+            raise refuse("not_ready", "this rank coordinates no epoch now", 500)
+        self._queue.add(task)
+        self._count()
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a waiting prompt. A running one is computed to its end, for all ranks are in it."""
+        if self._queue.remove(request_id):
+            self._post([(request_id, error_event("unknown_request", "the prefill was cancelled"))])
+            self._count()
+
+    def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
+        self._epoch, self._mesh = epoch, mesh
+        self._runner = PrefillRunner(self._model, mesh)
+        if not epoch.coordinates:
+            self.give_up("another rank coordinates the group now")
+        self._fresh = True
+
+    def next_tick(self) -> Tick | None:
+        now = time.monotonic()
+        for late in self._queue.take_late(now):
+            self._fail(late.request_id, "deadline_exceeded", "the deadline passed while the prompt was queued")
+        task = self._running = self._queue.take_next()
+        self._count()
+        if task is None:
+            # The first tick of an epoch shows everyone that it stands, without waiting for the heartbeat.
+            first, self._fresh = self._fresh, False
+            return Tick("idle") if first else None
+        order = PrefillOrder(
+            request_id=task.request_id,
+            token_ids=task.token_ids,
+            sampling=task.sampling,
+            reservation=task.reservation.to_json().decode(),
+            budget_ms=max(1, int(1000 * (task.deadline - now))),
+        )
+        return Tick("prefill", order=order)
+
+    def next_due(self) -> float | None:
+        return self._queue.next_deadline()
+
+    def execute(self, tick: Tick) -> None:
+        mesh = self._mesh
+        assert mesh is not None
+        if tick.order is None:
+            mesh.barrier()
+        else:
+            self._prefill(tick.order, mesh)
+
+    def end_epoch(self, reason: str) -> None:
+        task, self._running = self._running, None
+        if task is not None:
+            self._fail(task.request_id, "epoch_broken", f"the epoch ended during the prefill: {reason}")
+        self._epoch = self._mesh = self._runner = None
+        self._count()
+
+    def give_up(self, reason: str) -> None:
+        for task in self._queue.take_all():
+            self._fail(task.request_id, "epoch_broken", reason)
+        self._count()
+
+    def _prefill(self, order: PrefillOrder, mesh: Mesh) -> None:
+        deadline = time.monotonic() + order.budget_ms / 1000
+        reservation = Reservation.model_validate_json(order.reservation)
+        sink = PushSink(reservation, self._shape, self._token, deadline)
+        job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._mode)
+        began = time.monotonic()
+        try:
+            result = self._runner_now().run(job, sink, self._progress(order.request_id))
+            compute_ms = 1000 * (time.monotonic() - began)
+            sink.finish()
+            outcome = self._await_acknowledgement(sink, mesh)
+        except (ModeError, ModelError) as error:
+            # Raised alike by every rank before its first exchange: the epoch goes on.
+            self._end_failed(order.request_id, "bad_request", str(error))
+            return
+        finally:
+            sink.finish()
+        self._metrics.kv_pushed.inc(sink.acknowledged_bytes)
+        if sink.failure is not None:
+            log.warning("pushing KV of %s failed: %s", order.request_id, sink.failure.message)
+        if outcome.failed is not None:
+            self._end_failed(order.request_id, outcome.failed, "the decode pool did not take all KV pages")
+        else:
+            self._succeed(order, result, compute_ms, outcome.kv_bytes)
+
+    def _await_acknowledgement(self, sink: PushSink, mesh: Mesh) -> PushOutcome:
+        """Rounds until no rank waits for a holder; links have deadlines, so the rounds end. Collective."""
+        while True:
+            done = sink.poll(self.poll_seconds)
+            failure = sink.failure
+            state = FAILED if failure is not None else ACKNOWLEDGED if done else PENDING
+            code = CODES.index(failure.code) if failure is not None else 0
+            mine = torch.tensor([state, code, sink.acknowledged_bytes], dtype=torch.int64, device=mesh.device)
+            every = torch.empty((mesh.size, 3), dtype=torch.int64, device=mesh.device)
+            mesh.all_gather_into(every, mine).wait()
+            rows = every.tolist()
+            failed = next((CODES[row[1]] for row in rows if row[0] == FAILED), None)
+            if failed is not None or all(row[0] == ACKNOWLEDGED for row in rows):
+                return PushOutcome(kv_bytes=sum(row[2] for row in rows), failed=failed)
+
+    def _succeed(self, order: PrefillOrder, result: PrefillResult, compute_ms: float, kv_bytes: int) -> None:
+        epoch, task = self._epoch, self._running
+        if epoch is None or task is None:
+            return
+        self._metrics.prompt_tokens.inc(len(order.token_ids))
+        self._metrics.time_to_first_token.observe(time.monotonic() - task.received_at)
+        ranks = [member.rank_id for member in epoch.members]
+        done = PrefillDone(type="done", degree=len(ranks), ranks=ranks, compute_ms=compute_ms, kv_bytes_pushed=kv_bytes)
+        self._post([(order.request_id, token_event(0, result.sampled, order.sampling)), (order.request_id, done)])
+        self._running = None
+        self._count()
+
+    def _end_failed(self, request_id: str, code: FailureCode, message: str) -> None:
+        """Coordinator: end the running prompt's stream; a no-op elsewhere."""
+        if self._running is not None:
+            self._running = None
+            self._fail(request_id, code, message)
+            self._count()
+
+    def _progress(self, request_id: str) -> Progress | None:
+        if self._epoch is None or not self._epoch.coordinates:
+            return None
+        post = self._post
+
+        def report(layers_done: int, layers: int) -> None:
+            post([(request_id, PrefillProgress(type="progress", layers_done=layers_done, layers=layers))])
+
+        return report
+
+    def _runner_now(self) -> Prefill:
+        assert self._runner is not None
+        return self._runner
+
+    def _fail(self, request_id: str, code: FailureCode, message: str) -> None:
+        self._metrics.requests_failed.labels(code).inc()
+        self._post([(request_id, error_event(code, message))])
+
+    def _count(self) -> None:
+        running = 0 if self._running is None else 1
+        self.load = replace(self.load, running=running, waiting=len(self._queue))
+        self._metrics.running.set(running)
+        self._metrics.waiting.set(len(self._queue))

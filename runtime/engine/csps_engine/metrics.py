@@ -1,0 +1,54 @@
+"""Every metric of a rank, declared once. Names follow vLLM where the meaning is the same, under csps_."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+STEP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """One registry per rank, so that several ranks can live in one test process."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.time_to_first_token = Histogram(
+            "csps_time_to_first_token_seconds",
+            "From receipt of a prefill until its token could be streamed",
+            buckets=TTFT_BUCKETS,
+            registry=registry,
+        )
+        self.inter_token_latency = Histogram(
+            "csps_inter_token_latency_seconds",
+            "Between two tokens of one request",
+            buckets=STEP_BUCKETS,
+            registry=registry,
+        )
+        self.step_seconds = Histogram(
+            "csps_step_seconds", "Duration of a tick", ["kind"], buckets=STEP_BUCKETS, registry=registry
+        )
+        self.kv_usage = Gauge(
+            "csps_kv_cache_usage_perc", "Share of this rank's KV pages in use, 0 to 1", registry=registry
+        )
+        self.running = Gauge("csps_num_requests_running", "Requests being computed by the group", registry=registry)
+        self.waiting = Gauge("csps_num_requests_waiting", "Requests queued in the group", registry=registry)
+        self.prompt_tokens = Counter("csps_prompt_tokens", "Prompt tokens prefilled", registry=registry)
+        self.generation_tokens = Counter("csps_generation_tokens", "Tokens generated", registry=registry)
+        self.epoch = Gauge("csps_epoch", "Epoch that this rank serves in, 0 for none", registry=registry)
+        self.epoch_members = Gauge("csps_epoch_members", "Ranks of the present epoch", registry=registry)
+        self.epoch_changes = Counter("csps_epoch_changes", "Epochs that this rank joined", registry=registry)
+        self.epoch_breaks = Counter("csps_epoch_breaks", "Epochs that ended by a failure", registry=registry)
+        self.requests_failed = Counter(
+            "csps_requests_failed", "Requests that ended with an error", ["code"], registry=registry
+        )
+        self.kv_pushed = Counter("csps_kv_pushed_bytes", "KV sent and acknowledged", registry=registry)
+        self.kv_received = Counter("csps_kv_received_bytes", "KV received and stored", registry=registry)
+        self.frames_refused = Counter(
+            "csps_kv_frames_refused", "KV frames that were not stored", ["code"], registry=registry
+        )
+        self.state_dropped = Counter("csps_state_writes_dropped", "Writes to Redis given up", registry=registry)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

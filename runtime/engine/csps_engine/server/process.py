@@ -1,0 +1,88 @@
+"""The life of a rank's process: start, serve, drain, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from functools import partial
+
+from aiohttp import web
+
+from csps_engine.config import EngineConfig
+from csps_engine.core.kvshape import KvShape
+from csps_engine.loop.rendezvous import bind_collectives
+from csps_engine.loop.reports import ShardReports
+from csps_engine.server.control import ControlHandlers
+from csps_engine.server.http import MAX_BODY_BYTES, bearer_token, errors_as_failures
+from csps_engine.server.rank import Rank
+from csps_engine.server.serving import ServingHandlers
+from csps_engine.state.publisher import StatePublisher
+
+log = logging.getLogger(__name__)
+
+MEMBER_DRAIN_SECONDS = 6.0
+"""How long a member that holds nothing waits for its coordinator to leave it out."""
+
+
+async def serve(config: EngineConfig) -> int:
+    """Run until SIGTERM or a drain is over; returns the exit status."""
+    bind_collectives(config.rank.address)
+    publisher = StatePublisher(config)
+    rank = Rank(config, partial(_shard_reports, publisher))
+    publisher.watch(rank.state, rank.metrics)
+    drained = asyncio.Event()
+
+    def drain() -> None:
+        if not rank.standing.draining:
+            log.info("draining")
+            rank.standing.draining = True
+            rank.standing.changed.set()
+            drained.set()
+
+    app = web.Application(
+        middlewares=[errors_as_failures(), bearer_token(config.control_token)], client_max_size=MAX_BODY_BYTES
+    )
+    app.add_routes([*ControlHandlers(rank, drain).routes(), *ServingHandlers(rank).routes()])
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    host = "::" if ":" in config.rank.address else "0.0.0.0"
+    if config.rank.address.startswith("127."):
+        host = config.rank.address
+    await web.TCPSite(runner, host, config.rank.control_port).start()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, drain)
+    tasks = [loop.create_task(rank.bring_up()), loop.create_task(publisher.run())]
+    try:
+        await drained.wait()
+        await _finish(rank, config.drain_grace_ms / 1000)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await rank.close()
+        await runner.cleanup()
+    log.info("drained")
+    return 0
+
+
+def _shard_reports(publisher: StatePublisher, shape: KvShape) -> ShardReports:
+    publisher.token_bytes = shape.layers * shape.token_layer_bytes()
+    return ShardReports(put=publisher.put, remove=publisher.remove)
+
+
+async def _finish(rank: Rank, grace_seconds: float) -> None:
+    """Wait until this rank is not needed any more, or its grace is over."""
+    began = time.monotonic()
+    while time.monotonic() - began < grace_seconds:
+        epoch, state = rank.standing.serving, rank.state()
+        held = state.pages_total - state.pages_free
+        if epoch is None:
+            return
+        if epoch.coordinates and not state.running and not state.waiting and rank.engine is not None:
+            rank.engine.leave(f"coordinator {state.rank.rank_id} drains")
+        elif not epoch.coordinates and not held and time.monotonic() - began > MEMBER_DRAIN_SECONDS:
+            return
+        await rank.standing.wait(0.1)

@@ -1,0 +1,230 @@
+"""A rank, assembled: model, page pool, engine thread, transfer port, membership agent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from csps_engine.config import EngineConfig
+from csps_engine.core.kvshape import DtypeName, KvShape
+from csps_engine.core.plan import PAGE_TOKENS, PrefillMode
+from csps_engine.kv.pool import KvPool
+from csps_engine.loop.agent import MembershipAgent
+from csps_engine.loop.engine import EngineThread, EngineTimes
+from csps_engine.loop.epoch_work import Epoch
+from csps_engine.loop.event_board import EventBoard
+from csps_engine.loop.inbox import Inbox
+from csps_engine.loop.kv_identity import kv_format
+from csps_engine.loop.peers import Peers
+from csps_engine.loop.pool_work import PoolWork
+from csps_engine.loop.prefill_work import PrefillWork
+from csps_engine.loop.reports import ShardReports
+from csps_engine.loop.standing import Standing
+from csps_engine.membership.roster_book import RosterBook
+from csps_engine.metrics import Metrics
+from csps_engine.model.descriptor import build_descriptor
+from csps_engine.model.llama import Llama
+from csps_engine.model.load import load_model
+from csps_engine.refusal import not_coordinator, refuse
+from csps_engine.scheduler.replica import Replica
+from csps_engine.transfer.receiver import PageStore, TransferServer
+from csps_engine.wire.generated import RankState
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CALL_SECONDS = 30.0
+CUDA_KV_SHARE = 0.85
+"""Share of the free device memory that KV pages take when no size is given; the rest is for activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    llama: Llama
+    shape: KvShape
+    kv_format: str
+    descriptor: bytes
+    """ModelDescriptor as JSON; a tokenizer is megabytes, so it is encoded once."""
+
+
+def load(config: EngineConfig) -> LoadedModel:
+    """Read the model from disk; blocking."""
+    name: DtypeName = _dtype(config)
+    device = "cuda" if config.backend == "cuda" else "cpu"
+    llama = load_model(config.model_path, getattr(torch, name), device)
+    if config.context_length > llama.config.context:
+        log.warning(
+            "CSPS_CONTEXT_LENGTH=%d is beyond the %d tokens that the model was trained on: text may degrade",
+            config.context_length,
+            llama.config.context,
+        )
+    shape = llama.config.kv_shape(name)
+    identity = kv_format(shape, config.model_path)
+    descriptor = build_descriptor(config.model_path, config.model_name, config.context_length, identity)
+    return LoadedModel(llama, shape, identity, descriptor.to_json())
+
+
+def _dtype(config: EngineConfig) -> DtypeName:
+    if config.dtype == "float32" or (config.dtype == "auto" and config.backend == "cpu"):
+        return "float32"
+    return "float16" if config.dtype == "float16" else "bfloat16"
+
+
+class Rank:
+    """Everything behind the control API. Lives on the event loop; `loaded` parts are None until then."""
+
+    def __init__(self, config: EngineConfig, shards: Callable[[KvShape], ShardReports]) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.standing = Standing(self.metrics)
+        self.book = RosterBook(config.group, config.role, config.rank)
+        self.peers = Peers(config.control_token)
+        self.loop = asyncio.get_running_loop()
+        self.board = EventBoard(self.loop)
+        self.model: LoadedModel | None = None
+        self.pool_work: PoolWork | None = None
+        self.prefill_work: PrefillWork | None = None
+        self.engine: EngineThread | None = None
+        self.agent: MembershipAgent | None = None
+        self._transfer: TransferServer | None = None
+        self._shards = shards
+
+    async def bring_up(self) -> None:
+        """Load the model and get ready to join epochs; then keep membership going until cancelled."""
+        try:
+            model = await asyncio.to_thread(load, self.config)
+            await asyncio.to_thread(self._make_work, model)
+        except Exception as error:
+            log.exception("the model could not be loaded")
+            self.standing.failed = f"the model could not be loaded: {error}"
+            return
+        self._make_engine()
+        self.model = model
+        self.standing.loaded = True
+        log.info("ready to join", extra={"fields": {"kvFormat": model.kv_format, "pages": self.state().pages_total}})
+        assert self.agent is not None
+        await self.agent.run()
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run on the engine thread between two ticks; raises what it raises."""
+        future = asyncio.wrap_future(self.engine_inbox().call(function))
+        try:
+            return await asyncio.wait_for(future, CALL_SECONDS)
+        except TimeoutError:
+            raise refuse("deadline_exceeded", f"the engine was busy for {CALL_SECONDS:.0f} s", 1000) from None
+
+    def engine_inbox(self) -> Inbox:
+        if self.engine is None:
+            raise refuse("not_ready", "the model is being loaded", 1000)
+        return self.engine.inbox
+
+    def require_coordinator(self) -> None:
+        """Raises Refused unless this rank coordinates a serving epoch and takes new work."""
+        standing = self.standing
+        if standing.draining:
+            raise refuse("draining", f"{self.config.rank.rank_id} takes no new work", 1000)
+        if standing.serving is None:
+            raise refuse("not_ready", f"{self.config.rank.rank_id} serves in no epoch: {standing.reason}", 500)
+        if not standing.serving.coordinates:
+            raise not_coordinator(self.config.rank.rank_id, standing.serving.proposal.coordinator)
+
+    def state(self) -> RankState:
+        standing, config = self.standing, self.config
+        work = self.pool_work or self.prefill_work
+        load = work.load if work else None
+        fence, generation = self.book.order
+        return RankState(
+            rank=config.rank,
+            role=config.role,
+            deployment=config.deployment,
+            group=config.group,
+            phase=standing.phase,
+            reason=standing.reason,
+            fence=fence,
+            generation=generation,
+            epoch=standing.last.number if standing.last else 0,
+            epoch_members=[m.rank_id for m in standing.serving.members] if standing.serving else [],
+            coordinator=standing.coordinator,
+            model=config.model_name,
+            kv_format=self.model.kv_format if self.model else "",
+            context_length=config.context_length,
+            page_tokens=PAGE_TOKENS,
+            pages_total=load.pages_total if load else 0,
+            pages_free=load.pages_free if load else 0,
+            pool_pages_total=load.pool_pages_total if load else 0,
+            pool_pages_free=load.pool_pages_free if load else 0,
+            running=load.running if load else 0,
+            waiting=load.waiting if load else 0,
+            last_break=standing.last_break,
+        )
+
+    async def close(self) -> None:
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.stop, 2.0)
+        if self._transfer is not None:
+            self._transfer.close()
+        await self.peers.close()
+
+    def _make_work(self, model: LoadedModel) -> None:
+        config, post = self.config, self.board.post
+        if config.role == "prefill":
+            mode: PrefillMode = "auto"
+            if config.sp_mode in ("allToAll", "kvGather"):
+                mode = "allToAll" if config.sp_mode == "allToAll" else "kvGather"
+            token = config.control_token
+            self.prefill_work = PrefillWork(model.llama, mode, model.shape, token, self.metrics, post)
+            return
+        pool = KvPool(model.shape, self._slots(model.shape), model.llama.device)
+        replica = Replica(model.shape.layers)
+        self.pool_work = PoolWork(model.llama, pool, replica, self.metrics, post, self._shards(model.shape))
+        self.pool_work.max_batch = config.max_batch
+        store = PageStore(config.rank.incarnation, replica, pool, self.metrics)
+        self._transfer = TransferServer(config.rank.address, config.rank.transfer_port, config.control_token, store)
+
+    def _slots(self, shape: KvShape) -> int:
+        size = self.config.kv_bytes
+        if size is None:
+            size = int(CUDA_KV_SHARE * torch.cuda.mem_get_info()[0])
+        slots = size // shape.page_bytes()
+        if slots < 1:
+            raise ValueError(f"{size} bytes hold no KV page of {shape.page_bytes()} bytes; raise CSPS_KV_BYTES")
+        return int(slots)
+
+    def _make_engine(self) -> None:
+        config, standing, loop = self.config, self.standing, self.loop
+        work = self.pool_work or self.prefill_work
+        assert work is not None
+
+        def ended(epoch: Epoch, reason: str, broken: bool) -> None:
+            loop.call_soon_threadsafe(standing.ended, epoch, reason, broken)
+
+        self.engine = EngineThread(
+            work,
+            EngineTimes(config.heartbeat_ms / 1000, config.collective_timeout_ms / 1000),
+            "cuda" if config.backend == "cuda" else "cpu",
+            self.metrics,
+            on_formed=lambda epoch: loop.call_soon_threadsafe(standing.formed, epoch) and None,
+            on_ended=ended,
+        )
+        inbox, pool_work = self.engine.inbox, self.pool_work
+
+        def close_ranks(rank_ids: frozenset[str]) -> None:
+            if pool_work is not None:
+                inbox.put(lambda: pool_work.close_rank(rank_ids))
+
+        self.agent = MembershipAgent(
+            me=config.rank,
+            book=self.book,
+            standing=standing,
+            engine=self.engine,
+            peers=self.peers,
+            describe=self.state,
+            give_up=lambda reason: inbox.put(lambda: work.give_up(reason)),
+            close_ranks=close_ranks,
+        )
+        self.engine.start()

@@ -1,0 +1,187 @@
+"""The path of a request: reserve, prefill, decode, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from csps_engine.core.plan import PAGE_TOKENS, Sampling
+from csps_engine.loop.event_board import EventStream
+from csps_engine.loop.pool_work import PoolWork
+from csps_engine.loop.prefill_queue import PrefillTask
+from csps_engine.loop.prefill_work import PrefillWork
+from csps_engine.loop.reports import error_event
+from csps_engine.refusal import refuse
+from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
+from csps_engine.server.http import parse, reply
+from csps_engine.server.rank import Rank
+from csps_engine.wire import generated as wire
+
+
+class ServingHandlers:
+    def __init__(self, rank: Rank) -> None:
+        self._rank = rank
+
+    def routes(self) -> list[web.RouteDef]:
+        shared = [web.post("/v1/cancel", self.cancel)]
+        if self._rank.config.role == "prefill":
+            return [*shared, web.post("/v1/prefill", self.prefill)]
+        return [*shared, web.post("/v1/reserve", self.reserve), web.post("/v1/decode", self.decode)]
+
+    async def reserve(self, request: web.Request) -> web.Response:
+        asked = await parse(request, wire.ReserveRequest)
+        self._rank.require_coordinator()
+        self._check_context(asked.prompt_tokens + asked.max_new_tokens, "promptTokens + maxNewTokens")
+        work = self._pool_work()
+        confirmed = await self._rank.call(
+            lambda: work.reserve(asked.request_id, asked.prompt_tokens, asked.max_new_tokens, asked.lease_ms)
+        )
+        return reply(self._reservation(await asyncio.wrap_future(confirmed)))
+
+    async def decode(self, request: web.Request) -> web.StreamResponse:
+        """A second call with the same request id follows the same stream from its first token."""
+        asked = await parse(request, wire.DecodeRequest)
+        stream = self._rank.board.get(asked.request_id)
+        if stream is None or (stream.ended_at is not None and b'"done"' not in stream.lines[-1]):
+            self._rank.require_coordinator()
+            self._check_token(asked.first_token, "firstToken")
+            stream = await self._begin(asked)
+        return await self._follow(request, asked.request_id, stream)
+
+    async def prefill(self, request: web.Request) -> web.StreamResponse:
+        asked = await parse(request, wire.PrefillRequest)
+        stream = self._rank.board.get(asked.request_id)
+        if stream is None or stream.ended_at is not None:
+            self._rank.require_coordinator()
+            self._check_prefill(asked)
+            stream = await self._queue(asked)
+        return await self._follow(request, asked.request_id, stream, asked.deadline_ms / 1000)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        asked = await parse(request, wire.CancelRequest)
+        await self._rank.call(self._cancelling(asked.request_id))
+        return web.json_response({})
+
+    async def _begin(self, asked: wire.DecodeRequest) -> EventStream:
+        order = DecodeOrder(
+            first_token=asked.first_token,
+            max_new_tokens=asked.max_new_tokens,
+            stop_token_ids=frozenset(asked.stop_token_ids),
+            sampling=_sampling(asked.sampling),
+        )
+        work, board = self._pool_work(), self._rank.board
+        stream = board.open(asked.request_id)
+        try:
+            await self._rank.call(lambda: work.begin(asked.request_id, asked.prompt_tokens, order))
+        except BaseException:
+            board.discard(asked.request_id)
+            raise
+        return stream
+
+    async def _queue(self, asked: wire.PrefillRequest) -> EventStream:
+        now = time.monotonic()
+        task = PrefillTask(
+            request_id=asked.request_id,
+            token_ids=tuple(asked.token_ids),
+            sampling=_sampling(asked.sampling),
+            reservation=asked.reservation,
+            received_at=now,
+            deadline=now + asked.deadline_ms / 1000,
+        )
+        work, board = self._prefill_work(), self._rank.board
+        stream = board.open(asked.request_id)
+        # Not awaited: the engine takes it between two ticks, and a tick may be someone else's long prompt.
+        future = self._rank.engine_inbox().call(lambda: work.add(task))
+        future.add_done_callback(lambda done: self._refused(asked.request_id, done.exception()))
+        return stream
+
+    def _refused(self, request_id: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._rank.board.post([(request_id, error_event("epoch_broken", str(error)))])
+
+    async def _follow(
+        self, request: web.Request, request_id: str, stream: EventStream, seconds: float | None = None
+    ) -> web.StreamResponse:
+        """Stream events; a client that goes away cancels the request, unless another one follows it too."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        try:
+            await response.prepare(request)
+            async with asyncio.timeout(seconds):
+                async for line in stream.follow():
+                    await response.write(line)
+        except TimeoutError:
+            await response.write(error_event("deadline_exceeded", "the deadline passed").to_json() + b"\n")
+            self._cancel_unfollowed(request_id, stream)
+        except (asyncio.CancelledError, ConnectionError):
+            self._cancel_unfollowed(request_id, stream)
+            raise
+        await response.write_eof()
+        return response
+
+    def _cancel_unfollowed(self, request_id: str, stream: EventStream) -> None:
+        if stream.ended_at is None and not stream.followers:
+            self._rank.engine_inbox().call(self._cancelling(request_id))
+
+    def _cancelling(self, request_id: str) -> Callable[[], None]:
+        work = self._rank.pool_work or self._rank.prefill_work
+        return (lambda: None) if work is None else (lambda: work.cancel(request_id))
+
+    def _reservation(self, request: PoolRequest) -> wire.Reservation:
+        epoch = self._rank.standing.serving
+        if epoch is None:
+            raise refuse("epoch_broken", "the epoch ended", 500)
+        members = {member.rank_id: member for member in epoch.members}
+        pages = request.pages[: request.prompt_pages]
+        holders = sorted({rank for rank, _ in pages})
+        return wire.Reservation(
+            request_id=request.request_id,
+            epoch=request.version,
+            home_rank=request.home,
+            holders=[members[rank] for rank in holders],
+            pages=[wire.PagePlace(page=i, rank_id=rank, slot=slot) for i, (rank, slot) in enumerate(pages)],
+            page_tokens=PAGE_TOKENS,
+            kv_format=self._rank.state().kv_format,
+        )
+
+    def _check_prefill(self, asked: wire.PrefillRequest) -> None:
+        reservation, mine = asked.reservation, self._rank.state().kv_format
+        self._check_context(len(asked.token_ids) + 1, "tokenIds and one more")
+        self._check_token(max(asked.token_ids), "tokenIds")
+        if reservation.kv_format != mine or reservation.page_tokens != PAGE_TOKENS:
+            raise refuse("bad_request", f"reservation.kvFormat: the pool holds {reservation.kv_format}, this is {mine}")
+        if reservation.request_id != asked.request_id:
+            raise refuse("bad_request", "reservation.requestId: differs from requestId")
+        wanted = list(range(pages_for(len(asked.token_ids))))
+        if [place.page for place in reservation.pages] != wanted:
+            raise refuse("bad_request", f"reservation.pages: must be pages 0 to {wanted[-1]} in order")
+        if not {p.rank_id for p in reservation.pages} <= {h.rank_id for h in reservation.holders}:
+            raise refuse("bad_request", "reservation.holders: a rank named in pages is missing")
+
+    def _check_context(self, tokens: int, field: str) -> None:
+        limit = self._rank.config.context_length
+        if tokens > limit:
+            raise refuse("prompt_too_long", f"{field}: {tokens} tokens are more than the context of {limit}")
+
+    def _check_token(self, token: int, field: str) -> None:
+        model = self._rank.model
+        if model is None:
+            raise refuse("not_ready", "the model is being loaded", 1000)
+        if token >= model.llama.config.vocab:
+            raise refuse("bad_request", f"{field}: token {token} is not in a vocabulary of {model.llama.config.vocab}")
+
+    def _pool_work(self) -> PoolWork:
+        if self._rank.pool_work is None:
+            raise refuse("not_ready", "the model is being loaded", 1000)
+        return self._rank.pool_work
+
+    def _prefill_work(self) -> PrefillWork:
+        if self._rank.prefill_work is None:
+            raise refuse("not_ready", "the model is being loaded", 1000)
+        return self._rank.prefill_work
+
+
+def _sampling(asked: wire.Sampling) -> Sampling:
+    return Sampling(asked.temperature, asked.top_p, asked.seed, asked.logprobs, asked.want_logprobs)
