@@ -66,7 +66,7 @@ export async function namedCluster(kubeconfigPath: string, context?: string): Pr
   return cluster;
 }
 
-/** Lets every worker advertise its GPUs. Repeat after a node's restart: a starting kubelet forgets them. */
+/** Lets every worker advertise GPUs. They stay through restarts, as capacity that the kubelet does not know of does. */
 export async function advertiseGpus(cluster: Cluster): Promise<void> {
   const path = `/status/capacity/${GPU_RESOURCE.replace("/", "~1")}`;
   const patch = JSON.stringify([{ op: "add", path, value: String(GPUS_PER_WORKER) }]);
