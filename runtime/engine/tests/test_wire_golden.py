@@ -54,7 +54,7 @@ def test_an_invalid_message_is_refused(name: str, message: Any) -> None:
 
 def test_an_environment_is_read_by_variable_names_and_ignores_others() -> None:
     names = [field.alias or "" for field in generated.GatewayEnvironment.model_fields.values()]
-    variables = {name: "9000" for name in names} | {"CSPS_LOG_LEVEL": "info", "PATH": "/bin"}
+    variables = dict.fromkeys(names, "9000") | {"CSPS_LOG_LEVEL": "info", "PATH": "/bin"}
     read = generated.GatewayEnvironment.model_validate(variables)
     assert read.control_port == "9000"
     assert read.log_level == "info"

@@ -49,7 +49,10 @@ class EnvironmentVariables(BaseModel):
     """Base of the containers' environments: attribute `role` is variable `CSPS_ROLE`."""
 
     model_config = ConfigDict(
-        alias_generator=_variable, populate_by_name=True, frozen=True, protected_namespaces=()
+        alias_generator=_variable,
+        populate_by_name=True,
+        frozen=True,
+        protected_namespaces=(),
     )
 
 
