@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from csps_engine.refusal import STATUS, Refused, refuse
@@ -19,7 +19,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 MAX_BODY_BYTES = 64 * 2**20
 
 M = TypeVar("M", bound=WireMessage)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def parse(request: web.Request, message: type[M]) -> M:
@@ -45,7 +44,7 @@ def failed(failure: Failure) -> web.Response:
     )
 
 
-def errors_as_failures() -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def errors_as_failures() -> Middleware:
     """Middleware: whatever goes wrong is answered as a Failure."""
 
     @web.middleware
@@ -67,7 +66,7 @@ def errors_as_failures() -> Callable[[web.Request, Handler], Awaitable[web.Strea
     return middleware
 
 
-def bearer_token(token: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def bearer_token(token: str) -> Middleware:
     """Middleware: only health and metrics are open. Compared in constant time."""
     expected = f"Bearer {token}".encode()
 

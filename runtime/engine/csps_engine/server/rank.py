@@ -200,6 +200,9 @@ class Rank:
         work = self.pool_work or self.prefill_work
         assert work is not None
 
+        def formed(epoch: Epoch) -> None:
+            loop.call_soon_threadsafe(standing.formed, epoch)
+
         def ended(epoch: Epoch, reason: str, broken: bool) -> None:
             loop.call_soon_threadsafe(standing.ended, epoch, reason, broken)
 
@@ -208,7 +211,7 @@ class Rank:
             EngineTimes(config.heartbeat_ms / 1000, config.collective_timeout_ms / 1000),
             "cuda" if config.backend == "cuda" else "cpu",
             self.metrics,
-            on_formed=lambda epoch: loop.call_soon_threadsafe(standing.formed, epoch) and None,
+            on_formed=formed,
             on_ended=ended,
         )
         inbox, pool_work = self.engine.inbox, self.pool_work
