@@ -39,11 +39,18 @@ export const resources = z
   })
   .describe("Resources of one container, as in a pod")
   .meta(
-    rules({
-      rule: "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
-      message: "requests must be at most limits, for each resource",
-      fieldPath: ".requests",
-    }),
+    rules(
+      {
+        rule: "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+        message: "requests must be at most limits, for each resource",
+        fieldPath: ".requests",
+      },
+      {
+        rule: "!has(self.requests) || self.requests.all(name, !name.contains('/') || (has(self.limits) && name in self.limits && quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) == 0))",
+        message: "a device, such as nvidia.com/gpu, must be in limits, with the same number as in requests",
+        fieldPath: ".requests",
+      },
+    ),
   );
 
 export const toleration = z

@@ -178,6 +178,12 @@ const sections: Refusal[] = [
     says: "requests must be at most limits",
   },
   {
+    why: "a GPU that is only requested",
+    object: deployment({ prefill: { rank: { resources: { requests: { "nvidia.com/gpu": 1 } } } } }),
+    field: "spec.prefill.rank.resources.requests",
+    says: "a device, such as nvidia.com/gpu, must be in limits, with the same number as in requests",
+  },
+  {
     why: "a toleration of every key without Exists",
     object: deployment({ decode: { rank: { tolerations: [{ effect: "NoSchedule" }] } } }),
     field: "spec.decode.rank.tolerations[0]",
