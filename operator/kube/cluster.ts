@@ -7,8 +7,9 @@ import { existsSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
-import { ApiError, apiErrorFrom } from "./api-error.ts";
+import { apiErrorFrom } from "./api-error.ts";
 import { sleep } from "./backoff.ts";
+import { awaitHeaders, defaultTimeoutMs, describe, readAll, StaleConnection } from "./exchange.ts";
 import { silent, type Telemetry } from "./telemetry.ts";
 
 const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -38,8 +39,6 @@ export interface ApiRequest {
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-
-const defaultTimeoutMs = 15_000;
 
 /** Opens no connection yet: the first request does. Throws an Error when there is no usable configuration. */
 export function connect(options: ConnectOptions = {}): Cluster {
@@ -98,7 +97,7 @@ export class Cluster {
   async stream(request: ApiRequest): Promise<http.IncomingMessage> {
     const response = await this.#send(request);
     if ((response.statusCode ?? 0) < 300) return response;
-    const text = await readAll(response, request.timeoutMs ?? defaultTimeoutMs);
+    const text = await readAll(response, request.timeoutMs ?? defaultTimeoutMs, request.signal);
     throw apiErrorFrom(response.statusCode ?? 0, text, describe(request));
   }
 
@@ -110,23 +109,20 @@ export class Cluster {
   async #exchange(request: ApiRequest & { timeoutMs: number }): Promise<Answer> {
     const startedAt = performance.now();
     const response = await this.#send(request);
-    const text = await readAll(response, request.timeoutMs - (performance.now() - startedAt));
+    const text = await readAll(response, request.timeoutMs - (performance.now() - startedAt), request.signal);
     const status = response.statusCode ?? 0;
     const retryAfter = Number(response.headers["retry-after"]);
     const waits = (status === 429 || status === 503) && Number.isFinite(retryAfter);
     return { status, text, retryAfterMs: waits ? retryAfter * 1000 : undefined };
   }
 
-  /** Resolves with the headers. A kept connection that the server closed meanwhile is tried once more on a new one. */
+  /** Resolves with the headers. A read over a kept connection that the server closed meanwhile is sent once more. */
   async #send(request: ApiRequest): Promise<http.IncomingMessage> {
-    const method = request.method ?? "GET";
     try {
-      const response = await this.#sendOnce(request);
-      this.telemetry.requestFinished(method, String(response.statusCode), this.server.host);
-      return response;
+      return await this.#sendOnce(request);
     } catch (error) {
-      this.telemetry.requestFinished(method, "<error>", this.server.host);
-      if (error instanceof StaleConnection && method === "GET") return this.#sendOnce(request);
+      const mayRepeat = error instanceof StaleConnection && (request.method ?? "GET") === "GET";
+      if (mayRepeat) return this.#sendOnce(request);
       throw error;
     }
   }
@@ -149,7 +145,19 @@ export class Cluster {
     const agent = this.#proxied ? options.agent : this.#agent;
     const send = url.protocol === "http:" ? http.request : https.request;
     const outgoing = send(url, { ...options, agent, method: request.method ?? "GET", headers });
-    return awaitHeaders(outgoing, body, request);
+    const count = (code: string): void => {
+      this.telemetry.requestFinished(request.method ?? "GET", code, this.server.host);
+    };
+    const answer = awaitHeaders(outgoing, body, request);
+    answer.then(
+      (response) => {
+        count(String(response.statusCode));
+      },
+      () => {
+        count("<error>");
+      },
+    );
+    return answer;
   }
 }
 
@@ -159,68 +167,10 @@ interface Answer {
   retryAfterMs: number | undefined;
 }
 
-/** The server closed a kept connection before it answered. */
-class StaleConnection extends ApiError {}
-
 /** The length must be told: without it Node sends the body of a DELETE unframed, as if it were the next request. */
 function bodyHeaders(body: string, request: ApiRequest): Record<string, string> {
   return {
     "content-type": request.contentType ?? "application/json",
     "content-length": String(Buffer.byteLength(body)),
   };
-}
-
-function describe(request: ApiRequest): string {
-  return `${request.method ?? "GET"} ${request.path}`;
-}
-
-function awaitHeaders(
-  outgoing: http.ClientRequest,
-  body: string | undefined,
-  request: ApiRequest,
-): Promise<http.IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const { signal } = request;
-    const abort = (): void => {
-      outgoing.destroy(new ApiError(0, "Aborted", `${describe(request)}: aborted`));
-    };
-    const timer = setTimeout(() => {
-      outgoing.destroy(
-        new ApiError(0, "DeadlineExceeded", `${describe(request)}: no answer before the deadline`),
-      );
-    }, request.timeoutMs ?? defaultTimeoutMs);
-    outgoing.once("close", () => signal?.removeEventListener("abort", abort));
-    outgoing.once("response", (response) => {
-      clearTimeout(timer);
-      resolve(response);
-    });
-    outgoing.on("error", (error: NodeJS.ErrnoException) => {
-      clearTimeout(timer);
-      if (error instanceof ApiError) reject(error);
-      else {
-        const stale = outgoing.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
-        const message = `${describe(request)}: ${error.message || (error.code ?? "connection failed")}`;
-        reject(new (stale ? StaleConnection : ApiError)(0, "Unreachable", message, undefined, error));
-      }
-    });
-    if (signal?.aborted === true) abort();
-    else signal?.addEventListener("abort", abort);
-    outgoing.end(body);
-  });
-}
-
-async function readAll(response: http.IncomingMessage, timeoutMs: number): Promise<string> {
-  const timer = setTimeout(() => {
-    response.destroy(new ApiError(0, "DeadlineExceeded", "The answer did not end before the deadline"));
-  }, timeoutMs);
-  try {
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString("utf8");
-  } catch (error) {
-    if (error instanceof ApiError) throw error;
-    throw new ApiError(0, "Unreachable", `The answer broke off: ${String(error)}`, undefined, error);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -104,31 +104,44 @@ export class LeaderElector {
     }
   }
 
-  /** One look at the lease and one write at most. Errors are logged: the deadline decides, not one failure. */
+  /** Errors are logged and no more: the deadline decides, not one failure. */
   async #try(): Promise<void> {
     try {
-      // A leader's own last write is what it renews from; a conflict tells when that is no longer the present record.
-      if (this.#term === undefined || this.#observed === undefined) await this.#read();
-      const nowMs = this.#monotonicMs();
-      const leads = this.isLeader;
-      const candidate = { identity: this.identity, leads, nowMs, wallClockMs: this.#wallClockMs() };
-      const step = nextLeaseStep(this.#observed, candidate);
-      if (step.kind === "wait") {
-        if (this.#term !== undefined) this.#lose(`${step.holder} holds the lease`);
-        return;
+      try {
+        await this.#step();
+      } catch (error) {
+        if (!isConflict(error) && !isAlreadyExists(error)) throw error;
+        // Somebody wrote since. A leader must know at once who; others look again in a while.
+        this.#observed = undefined;
+        if (this.#term !== undefined) await this.#step();
       }
-      const fence = step.kind === "renew" ? (this.#term?.fence ?? 0) : step.transitions;
-      await (step.kind === "create" ? this.#create(fence) : this.#update(fence, step.kind === "acquire"));
-      if (step.kind === "renew" && this.#term !== undefined) this.#term.renewedAtMs = nowMs;
-      else this.#begin({ fence, renewedAtMs: nowMs });
     } catch (error) {
-      if (isConflict(error) || isAlreadyExists(error)) this.#observed = undefined;
       if (this.#aborter.signal.aborted) return;
-      this.#options.cluster.telemetry.log("warn", "The lease was not acquired or renewed", {
-        lease: this.#options.name,
-        error: String(error),
-      });
+      const { cluster, name } = this.#options;
+      const fields = { lease: name, error: String(error) };
+      cluster.telemetry.log("warn", "The lease was not acquired or renewed", fields);
     }
+  }
+
+  /** One look at the lease and one write at most. */
+  async #step(): Promise<void> {
+    // A leader's own last write is what it renews from; a conflict tells when that is no longer the present record.
+    if (this.#term === undefined || this.#observed === undefined) await this.#read();
+    const nowMs = this.#monotonicMs();
+    const step = nextLeaseStep(this.#observed, {
+      identity: this.identity,
+      leads: this.isLeader,
+      nowMs,
+      wallClockMs: this.#wallClockMs(),
+    });
+    if (step.kind === "wait") {
+      if (this.#term !== undefined) this.#lose(`${step.holder} holds the lease`);
+      return;
+    }
+    const fence = step.kind === "renew" ? (this.#term?.fence ?? 0) : step.transitions;
+    await (step.kind === "create" ? this.#create(fence) : this.#update(fence, step.kind === "acquire"));
+    if (step.kind === "renew" && this.#term !== undefined) this.#term.renewedAtMs = nowMs;
+    else this.#begin({ fence, renewedAtMs: nowMs });
   }
 
   async #read(): Promise<void> {

@@ -236,7 +236,8 @@ describe("handlers", () => {
         throw new Error("handler exploded");
       },
     });
-    made.handle({ added: async () => Promise.reject(new Error("handler rejected")) });
+    const rejects = (): unknown => Promise.reject(new Error("handler rejected"));
+    made.handle({ added: rejects });
     made.handle({ added: (object) => seen.push(object.metadata.name) });
     server.put("a");
     server.put("b");

@@ -82,17 +82,17 @@ export class Reflector<T extends KubeObject> {
     return this.#resourceVersion;
   }
 
-  get #stopped(): boolean {
+  #isStopped(): boolean {
     return this.#aborter.signal.aborted;
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopped) {
+    while (!this.#isStopped()) {
       try {
         await this.#list();
         await this.#watchUntilStale();
       } catch (error) {
-        if (!this.#stopped) this.#warn("The list failed", error);
+        if (!this.#isStopped()) this.#warn("The list failed", error);
       }
       await sleep(this.#backoff.nextMs(), this.#aborter.signal);
     }
@@ -107,7 +107,7 @@ export class Reflector<T extends KubeObject> {
       signal: this.#aborter.signal,
       ...(project === undefined ? {} : { project }),
     });
-    if (this.#stopped) return;
+    if (this.#isStopped()) return;
     this.#resourceVersion = list.resourceVersion;
     this.#tell(() => {
       this.#sink.replaced(list.items);
@@ -119,10 +119,10 @@ export class Reflector<T extends KubeObject> {
   /** Watches, and watches again, until only a list can help. */
   async #watchUntilStale(): Promise<void> {
     let failures = 0;
-    while (!this.#stopped) {
+    while (!this.#isStopped()) {
       const before = this.#resourceVersion;
       const error = await this.#watchOnce();
-      if (this.#stopped) return;
+      if (this.#isStopped()) return;
       const cause = causeOf(error);
       this.#options.cluster.telemetry.watchEnded(this.#options.resource.plural, cause);
       const progressed = this.#resourceVersion !== before;
@@ -155,7 +155,7 @@ export class Reflector<T extends KubeObject> {
     };
     try {
       for await (const event of watchEvents<T>(cluster, request, this.#options.idleTimeoutMs ?? 150_000)) {
-        if (this.#stopped) return undefined;
+        if (this.#isStopped()) return undefined;
         if (event.type === "DELETED") this.#deliver(event.object, "removed");
         else if (event.type !== "BOOKMARK") this.#deliver(event.object, "upserted");
         this.#resourceVersion = event.object.metadata.resourceVersion;

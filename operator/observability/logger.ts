@@ -28,12 +28,12 @@ export function createLogger(options: LoggerOptions = {}): Logger {
     for (const [field, value] of Object.entries(entry)) entry[field] = redact(field, value);
     return entry;
   });
-  return winston.createLogger({
+  const logger = winston.createLogger({
     level: options.level ?? "info",
     defaultMeta: { ...options.fields },
     format: winston.format.combine(winston.format.timestamp(), hideSecrets(), winston.format.json()),
-    transports: [
-      new winston.transports.Stream({ stream: options.stream ?? process.stdout, handleExceptions: false }),
-    ],
   });
+  // winston's types describe its own transports by interfaces that do not extend the class that `add` asks for.
+  const transport: unknown = new winston.transports.Stream({ stream: options.stream ?? process.stdout });
+  return logger.add(transport as winston.transport);
 }
