@@ -13,6 +13,8 @@ export interface RunOptions {
   timeoutMs?: number;
   /** File to which both output streams are appended. */
   logFile?: string;
+  /** Receives standard error as it comes. */
+  onStderr?: (text: string) => void;
   /** Show the program's output as it comes. */
   inherit?: boolean;
 }
@@ -62,7 +64,10 @@ export function run(command: string, args: readonly string[], options: RunOption
       stdout.push(chunk);
       keep(chunk);
     });
-    child.stderr?.on("data", keep);
+    child.stderr?.on("data", (chunk: Buffer) => {
+      options.onStderr?.(chunk.toString());
+      keep(chunk);
+    });
     let timedOut = false;
     const timer = setTimeout(() => {
       timedOut = true;

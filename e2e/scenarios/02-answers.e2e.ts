@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Forward } from "../quickstart/forward.ts";
 import { complete } from "./gateway.ts";
 import { CHATS, PROMPTS, story } from "./prompts.ts";
 import { type Answers, reference, REFERENCE_TOKENS } from "./reference.ts";
-import { type Door, openGateway, world } from "./world.ts";
+import { openGateway, MODEL, world } from "./world.ts";
 import { z } from "zod";
 
 const MINUTE = 60_000;
@@ -11,7 +12,7 @@ const chatAnswer = z.object({
   usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }),
 });
 
-let door: Door;
+let door: Forward;
 let expected: Answers;
 
 beforeAll(async () => {
@@ -19,8 +20,8 @@ beforeAll(async () => {
   door = await openGateway();
 }, 20 * MINUTE);
 
-afterAll(async () => {
-  await door.close();
+afterAll(() => {
+  door.close();
 });
 
 test.each(Object.keys(PROMPTS))(
@@ -29,7 +30,7 @@ test.each(Object.keys(PROMPTS))(
   async (name) => {
     const answer = await complete(
       door.url,
-      world.model,
+      MODEL,
       { prompt: PROMPTS[name] ?? "", maxTokens: REFERENCE_TOKENS },
       4 * MINUTE,
     );
@@ -48,7 +49,7 @@ test.each(Object.keys(CHATS))("the greedy chat answer to the %s equals the refer
     headers: { "content-type": "application/json" },
     signal: AbortSignal.timeout(MINUTE),
     body: JSON.stringify({
-      model: world.model,
+      model: MODEL,
       messages: CHATS[name],
       max_tokens: REFERENCE_TOKENS,
       temperature: 0,
@@ -62,7 +63,7 @@ test.each(Object.keys(CHATS))("the greedy chat answer to the %s equals the refer
 test("eight concurrent streams give the same text as each alone", { timeout: 8 * MINUTE }, async () => {
   const prompts = Array.from({ length: 8 }, (_, index) => `Chapter ${index + 1}. ${story(30 + 40 * index)}`);
   const ask = async (prompt: string): Promise<string> =>
-    (await complete(door.url, world.model, { prompt, maxTokens: 48 }, 4 * MINUTE)).text;
+    (await complete(door.url, MODEL, { prompt, maxTokens: 48 }, 4 * MINUTE)).text;
   const together = await Promise.all(prompts.map(ask));
   const alone: string[] = [];
   for (const prompt of prompts) alone.push(await ask(prompt));
@@ -74,7 +75,7 @@ test("sampling with a seed repeats, and another seed differs", { timeout: 2 * MI
     (
       await complete(
         door.url,
-        world.model,
+        MODEL,
         { prompt: "Once upon a time", maxTokens: 24, temperature: 1, seed },
         MINUTE,
       )

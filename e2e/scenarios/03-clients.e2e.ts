@@ -1,11 +1,12 @@
 import OpenAI, { BadRequestError, NotFoundError } from "openai";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Forward } from "../quickstart/forward.ts";
 import { run } from "../cluster/command.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
-import { type Door, openGateway, world } from "./world.ts";
+import { openGateway, MODEL, world } from "./world.ts";
 
-let door: Door;
+let door: Forward;
 let client: OpenAI;
 
 beforeAll(async () => {
@@ -18,8 +19,8 @@ beforeAll(async () => {
   });
 }, 90_000);
 
-afterAll(async () => {
-  await door.close();
+afterAll(() => {
+  door.close();
 });
 
 const messages = [{ role: "user" as const, content: "Say hello." }];
@@ -27,11 +28,11 @@ const messages = [{ role: "user" as const, content: "Say hello." }];
 test("the npm client lists models", async () => {
   const ids: string[] = [];
   for await (const model of client.models.list()) ids.push(model.id);
-  expect(ids).toEqual([world.model]);
+  expect(ids).toEqual([MODEL]);
 });
 
 test("the npm client chats, and its stream adds up to the same answer", { timeout: 120_000 }, async () => {
-  const body = { model: world.model, messages, max_tokens: 24, temperature: 0 };
+  const body = { model: MODEL, messages, max_tokens: 24, temperature: 0 };
   const whole = await client.chat.completions.create(body);
   let streamed = "";
   let usage = 0;
@@ -50,7 +51,7 @@ test("the npm client chats, and its stream adds up to the same answer", { timeou
 });
 
 test("the npm client completes and a stop string is cut off", { timeout: 120_000 }, async () => {
-  const body = { model: world.model, prompt: "1, 2, 3, 4,", max_tokens: 24, temperature: 0 };
+  const body = { model: MODEL, prompt: "1, 2, 3, 4,", max_tokens: 24, temperature: 0 };
   const whole = await client.completions.create(body);
   const text = whole.choices[0]?.text ?? "";
   const stop = text.slice(6, 9);
@@ -62,9 +63,9 @@ test("the npm client completes and a stop string is cut off", { timeout: 120_000
 test("the npm client sees errors as their own classes", async () => {
   const unknown = client.chat.completions.create({ model: "no-such-model", messages });
   await expect(unknown).rejects.toBeInstanceOf(NotFoundError);
-  const empty = client.completions.create({ model: world.model, prompt: "" });
+  const empty = client.completions.create({ model: MODEL, prompt: "" });
   await expect(empty).rejects.toBeInstanceOf(BadRequestError);
-  const long = client.completions.create({ model: world.model, prompt: "word ".repeat(9000) });
+  const long = client.completions.create({ model: MODEL, prompt: "word ".repeat(9000) });
   const error: unknown = await long.catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(BadRequestError);
   expect(error).toMatchObject({ code: "context_length_exceeded" });
@@ -81,13 +82,13 @@ test("malformed JSON and wrong types are refused with code and param", async () 
     return { status: response.status, error: ((await response.json()) as { error: unknown }).error };
   };
   expect(await post("{")).toMatchObject({ status: 400, error: { type: "invalid_request_error" } });
-  const wrong = await post(JSON.stringify({ model: world.model, prompt: "x", max_tokens: "many" }));
+  const wrong = await post(JSON.stringify({ model: MODEL, prompt: "x", max_tokens: "many" }));
   expect(wrong).toMatchObject({ status: 400, error: { param: "max_tokens" } });
 });
 
 test("the PyPI client works unmodified", { timeout: 180_000 }, async () => {
   const { python } = await pythonEnv();
-  const output = await run(python, [join(import.meta.dirname, "client.py"), door.url, world.model], {
+  const output = await run(python, [join(import.meta.dirname, "client.py"), door.url, MODEL], {
     timeoutMs: 150_000,
   });
   expect(output.trim().split("\n").at(-1)).toBe("all good");

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Forward } from "../quickstart/forward.ts";
+import { up } from "../cluster/cluster.ts";
 import { run } from "../cluster/command.ts";
 import { complete, type Completion } from "./gateway.ts";
 import { demand, eventually } from "./eventually.ts";
@@ -7,33 +9,33 @@ import { story } from "./prompts.ts";
 import {
   deployment,
   conditionOf,
-  type Door,
   healthy,
   kubectl,
   nodes,
   openGateway,
   pods,
   rankPods,
+  MODEL,
   world,
 } from "./world.ts";
 
 const MINUTE = 60_000;
 
-let door: Door;
+let door: Forward;
 
 beforeEach(async () => {
   await healthy(4 * MINUTE);
   door = await openGateway();
 }, 6 * MINUTE);
 
-afterEach(async () => {
-  await door.close();
+afterEach(() => {
+  door.close();
 });
 
 const STREAM = { prompt: story(150), maxTokens: 160 };
 
 async function stream(): Promise<Completion> {
-  return await complete(door.url, world.model, STREAM, 4 * MINUTE);
+  return await complete(door.url, MODEL, STREAM, 4 * MINUTE);
 }
 
 type Outcome = { kind: "whole"; completion: Completion } | { kind: "refused"; message: string };
@@ -158,5 +160,7 @@ test("a stopped node is survived and its ranks return", { timeout: 15 * MINUTE }
     const node = (await nodes()).get(victim);
     demand(node !== undefined && isReady(node), "it is not Ready yet");
   });
+  // Advertises the node's GPUs again, which a device plugin would do on a real one.
+  await up(world.cluster);
   await healthy(6 * MINUTE);
 });

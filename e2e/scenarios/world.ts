@@ -1,10 +1,9 @@
 /** The cluster that the scenarios share, and the deployment that they look at. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { inject } from "vitest";
 import type { z } from "zod";
+import type { Cluster } from "../cluster/cluster.ts";
 import { run } from "../cluster/command.ts";
+import { forward, type Forward } from "../quickstart/forward.ts";
 import { demand, eventually } from "./eventually.ts";
 import {
   type Deployment,
@@ -24,7 +23,8 @@ export interface World {
   readonly operatorNamespace: string;
   readonly namespace: string;
   readonly deployment: string;
-  readonly model: string;
+  readonly cluster: string;
+  readonly quickstart: { readonly output: string; readonly tookMs: number };
 }
 
 declare module "vitest" {
@@ -34,6 +34,20 @@ declare module "vitest" {
 }
 
 export const world = inject("world");
+
+/** Name of the model in manifests/quickstart.yaml. */
+export const MODEL = "smollm2-135m-instruct";
+
+const GATEWAY_PORT = 8000;
+
+const access: Cluster = {
+  name: world.cluster,
+  kubeconfigPath: world.kubeconfig,
+  kubectlPath: world.kubectl,
+  helmPath: "",
+  nodes: [],
+  knownLayers: new Map(),
+};
 
 export async function kubectl(args: readonly string[], input?: string): Promise<string> {
   return await run(world.kubectl, [`--kubeconfig=${world.kubeconfig}`, ...args], {
@@ -95,34 +109,8 @@ export async function healthy(deadlineMs: number): Promise<void> {
   });
 }
 
-export interface Door {
-  readonly url: string;
-  close(): Promise<void>;
-}
-
-/** A port-forward to the gateway's Service on a free loopback port. It lives as long as the pod behind it. */
-export async function openGateway(): Promise<Door> {
-  const target = `service/${world.deployment}-gateway`;
-  return await eventually(`a port-forward to ${target}`, 60_000, async () => {
-    const args = [
-      `--kubeconfig=${world.kubeconfig}`,
-      "-n",
-      world.namespace,
-      "port-forward",
-      "--address=127.0.0.1",
-    ];
-    const child = spawn(world.kubectl, [...args, target, ":8000"], { stdio: ["ignore", "pipe", "inherit"] });
-    const exited = once(child, "exit");
-    for await (const line of createInterface(child.stdout)) {
-      const port = /127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-      if (port === undefined) continue;
-      child.stdout.resume();
-      const close = async (): Promise<void> => {
-        child.kill("SIGTERM");
-        await exited;
-      };
-      return { url: `http://127.0.0.1:${port}`, close };
-    }
-    throw new Error("kubectl port-forward ended before it forwarded");
-  });
+export async function openGateway(): Promise<Forward> {
+  return await eventually("a port-forward to the gateway", 60_000, () =>
+    forward(access, world.namespace, `${world.deployment}-gateway`, GATEWAY_PORT),
+  );
 }
