@@ -1,7 +1,8 @@
 /** One reconcile of a gang, as sentences: look, decide, act, report. The same for prefill groups and decode pools. */
+import { isNotFound } from "../kube/api-error.ts";
 import { applyStatus } from "../kube/apply.ts";
 import type { ReconcileOutcome } from "../kube/controller.ts";
-import { type DecodePool, type SPGroup } from "../kube/object.ts";
+import { type DecodePool, ownedBy, type SPGroup } from "../kube/object.ts";
 import { decodePools, type Resource, spGroups } from "../kube/resource.ts";
 import { type GangPlan, planGang } from "../planning/gang/plan.ts";
 import type { GangObservation } from "../planning/gang/observed.ts";
@@ -17,7 +18,6 @@ import { createPods, liftGates, removePods } from "./podActions.ts";
 import { nextLookMs } from "./pace.ts";
 import { pushRoster } from "./rosterActions.ts";
 import { tellGang } from "./story.ts";
-import { ownedBy } from "../kube/object.ts";
 
 export async function reconcileGang(
   context: GangContext,
@@ -111,6 +111,11 @@ async function report(
   record.toldEpoch = after.epoch ?? 0;
   if (sameStatus(before, after)) return;
   const resource = (gang.kind === "SPGroup" ? spGroups : decodePools) as Resource<SPGroup | DecodePool>;
-  await applyStatus<GangObject>(context.cluster, resource, { metadata: gang.metadata, status: after });
-  record.lastStatus = after;
+  try {
+    await applyStatus<GangObject>(context.cluster, resource, { metadata: gang.metadata, status: after });
+    record.lastStatus = after;
+  } catch (error) {
+    // It was deleted while it was looked at: there is nobody left to tell.
+    if (!isNotFound(error)) throw error;
+  }
 }

@@ -88,7 +88,7 @@ function tellHealth({ findings, before, after, toldEpoch }: Deeds): Telling[] {
   const told: Telling[] = [];
   const serving = servingNow(findings.observed);
   if (serving.epoch > 0 && serving.epoch !== toldEpoch) {
-    const note = `epoch ${String(serving.epoch)}: ${serving.rankIds.join(", ")}`;
+    const note = `epoch ${String(serving.epoch)}: ${serving.members.join(", ")}`;
     told.push({ type: "Normal", reason: "EpochFormed", note });
   }
   const available = change(before, after, "Available");

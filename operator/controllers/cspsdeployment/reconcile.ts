@@ -1,5 +1,7 @@
 /** One reconcile of a CSPSDeployment, as sentences. */
 import { ZodError, z } from "zod";
+import type { CSPSDeploymentStatus } from "../../../crds/schema/cspsdeployment.ts";
+import { isNotFound } from "../../kube/api-error.ts";
 import { applyStatus, remove } from "../../kube/apply.ts";
 import { type ReconcileOutcome, TerminalError } from "../../kube/controller.ts";
 import type { CSPSDeployment } from "../../kube/object.ts";
@@ -51,9 +53,7 @@ export async function reconcileDeployment(
   const now = new Date(context.nowMs()).toISOString();
   const status = deploymentStatus(deployment, design, { observed, rollout, stateStore, now });
   tellDeployment(context, deployment, status);
-  if (!sameStatus(deployment.status, status)) {
-    await applyStatus(context.cluster, cspsDeployments, { metadata: deployment.metadata, status });
-  }
+  if (!sameStatus(deployment.status, status)) await writeStatus(context, deployment, status);
   return { requeueAfterMs: status.reason === "Serving" ? settledMs : unsettledMs };
 }
 
@@ -64,8 +64,21 @@ async function designOf(context: DeploymentContext, deployment: CSPSDeployment):
     if (!(error instanceof ZodError)) throw error;
     const message = z.prettifyError(error);
     const status = invalidStatus(deployment, message, new Date(context.nowMs()).toISOString());
-    await applyStatus(context.cluster, cspsDeployments, { metadata: deployment.metadata, status });
+    await writeStatus(context, deployment, status);
     throw new TerminalError(`The spec is invalid: ${message}`);
+  }
+}
+
+async function writeStatus(
+  context: DeploymentContext,
+  { metadata }: CSPSDeployment,
+  status: CSPSDeploymentStatus,
+): Promise<void> {
+  try {
+    await applyStatus(context.cluster, cspsDeployments, { metadata, status });
+  } catch (error) {
+    // It was deleted while it was looked at: there is nobody left to tell.
+    if (!isNotFound(error)) throw error;
   }
 }
 

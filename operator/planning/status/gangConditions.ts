@@ -58,7 +58,9 @@ function progressReason({ observed, plan, placement }: GangFindings): Reason {
 function degraded({ observed, plan }: GangFindings, ready: number, count: string): ConditionDraft {
   const { spec, memory } = observed;
   if (plan.terminal !== undefined) return draft("Degraded", "True", "RestartBudgetSpent", plan.terminal);
-  if (ready === spec.ranks) return draft("Degraded", "False", "AllRanksServe", count);
+  const complete = servingNow(observed).members.length >= spec.ranks;
+  // An epoch of all ranks whose last pod is not Ready yet has lost nothing.
+  if (ready === spec.ranks || complete) return draft("Degraded", "False", "AllRanksServe", count);
   if (memory.rosterGeneration === 0) return draft("Degraded", "False", "NothingServesYet", count);
   return draft("Degraded", "True", "RanksMissing", count);
 }

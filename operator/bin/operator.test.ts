@@ -1,0 +1,225 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { remove } from "../kube/apply.ts";
+import type { CSPSDeployment, Pod } from "../kube/object.ts";
+import {
+  cspsDeployments,
+  type Resource,
+  decodePools,
+  deployments,
+  pods,
+  secrets,
+  services,
+  spGroups,
+  statefulSets,
+} from "../kube/resource.ts";
+import { networkPolicies, serviceAccounts } from "../controllers/cspsdeployment/desired/otherKinds.ts";
+import { eventually, World } from "./testing/world.ts";
+
+let world: World;
+
+const gpu = { resources: { limits: { "nvidia.com/gpu": 1 } }, topology: { required: "rack" } };
+const model = { name: "tiny", source: { image: { reference: "model:1" } }, contextLength: 2048 };
+
+function aSpec(over: { degree?: number; ranks?: number } = {}): object {
+  return {
+    model,
+    engine: { backend: "cpu" },
+    prefill: { sequenceParallel: { degree: over.degree ?? 2 }, rank: gpu },
+    decode: { ranks: over.ranks ?? 2, rank: gpu },
+  };
+}
+
+beforeAll(async () => {
+  world = await World.start();
+  for (const [name, rack] of [
+    ["a1", "ra"],
+    ["a2", "ra"],
+    ["b1", "rb"],
+    ["b2", "rb"],
+  ] as const) {
+    await world.addNode({ name, rack, gpus: 1 });
+  }
+  await world.startOperator();
+});
+
+afterAll(async () => {
+  await world.stop();
+});
+
+function condition(
+  object: { status?: { conditions?: { type: string; status: string }[] | undefined } } | undefined,
+  type: string,
+) {
+  return object?.status?.conditions?.find((one) => one.type === type) as
+    { type: string; status: string; reason: string; message: string } | undefined;
+}
+
+async function untilAvailable(namespace: string): Promise<CSPSDeployment> {
+  return eventually(async () => {
+    const deployment = await world.read(cspsDeployments, namespace, "m");
+    expect(condition(deployment, "Available")).toMatchObject({ status: "True" });
+    expect(condition(deployment, "Degraded")).toMatchObject({ status: "False" });
+    expect(condition(deployment, "Progressing")).toMatchObject({ status: "False" });
+    return deployment as CSPSDeployment;
+  }, 40_000);
+}
+
+async function dispose(namespace: string): Promise<void> {
+  await remove(world.cluster, cspsDeployments, { metadata: { namespace, name: "m" } });
+  await eventually(async () => {
+    expect((await world.list(pods, namespace)).map((pod) => pod.metadata.name)).toEqual([]);
+  }, 40_000);
+}
+
+const racks: Record<string, string> = { a1: "ra", a2: "ra", b1: "rb", b2: "rb" };
+
+function racksOf(list: readonly Pod[], group: string): string[] {
+  const own = list.filter((pod) => pod.metadata.labels?.["csps.io/group"] === group);
+  return [...new Set(own.map((pod) => racks[pod.spec?.nodeName ?? ""] ?? "?"))];
+}
+
+describe("the operator on a real API server", { timeout: 120_000 }, () => {
+  it("brings a deployment up on one rack per gang and leaves nothing behind", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec());
+    const deployment = await untilAvailable(namespace);
+
+    expect(deployment.status).toMatchObject({
+      groupsReady: "1/1",
+      degree: 2,
+      decodeRanksReady: "2/2",
+      endpoint: `http://m-gateway.${namespace}.svc:8000/v1`,
+    });
+    expect(condition(deployment, "TopologySatisfied")).toMatchObject({ status: "True" });
+    expect(deployment.status?.decisions?.map((one) => one.subject).sort()).toEqual([
+      "placement of m-decode",
+      "placement of m-prefill-0",
+    ]);
+    const running = await world.list(pods, namespace);
+    expect(racksOf(running, "m-prefill-0")).toHaveLength(1);
+    expect(racksOf(running, "m-decode")).toHaveLength(1);
+    for (const pod of running) expect(pod.spec?.schedulingGates ?? []).toEqual([]);
+
+    const [first] = world.kubelet.ranksOf("m-prefill-0");
+    expect(first?.roster).toMatchObject({
+      group: "m-prefill-0",
+      role: "prefill",
+      generation: 1,
+      minSize: 1,
+      members: [{ rankId: "m-prefill-0-0" }, { rankId: "m-prefill-0-1" }],
+    });
+    const reasons = await eventReasons(namespace);
+    for (const reason of ["Placed", "GateLifted", "RosterPushed", "EpochFormed", "Available"]) {
+      expect(reasons).toContain(reason);
+    }
+
+    await dispose(namespace);
+    const kinds: readonly Resource[] = [
+      spGroups,
+      decodePools,
+      deployments,
+      statefulSets,
+      services,
+      secrets,
+      networkPolicies,
+    ];
+    for (const resource of kinds) {
+      await eventually(async () => {
+        expect((await world.list(resource, namespace)).map((one) => one.metadata.name)).toEqual([]);
+      });
+    }
+    expect(await world.read(serviceAccounts, namespace, "m-gateway")).toBeUndefined();
+  });
+
+  it("shrinks the roster when a rank is deleted, and grows it again with the successor", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec());
+    await untilAvailable(namespace);
+    const survivor = world.kubelet.ranksOf("m-prefill-0")[0];
+
+    await remove(world.cluster, pods, { metadata: { namespace, name: "m-prefill-0-1" } });
+    await eventually(async () => {
+      const deployment = await world.read(cspsDeployments, namespace, "m");
+      expect(condition(deployment, "Degraded")).toMatchObject({ status: "True", reason: "RanksMissing" });
+      expect(condition(deployment, "Available")).toMatchObject({ status: "True" });
+    });
+    await untilAvailable(namespace);
+
+    const sizes = survivor?.rosters.map((roster) => roster.members.length);
+    expect(sizes).toEqual([2, 1, 2]);
+    expect(world.kubelet.livesOf(`${namespace}/m-prefill-0-1`)).toBe(2);
+    expect(racksOf(await world.list(pods, namespace), "m-prefill-0")).toHaveLength(1);
+    await dispose(namespace);
+  });
+
+  it("replaces a rank that failed after a back-off, and says why it failed", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec());
+    await untilAvailable(namespace);
+    await world.kubelet.crash(`${namespace}/m-decode-0`);
+    await eventually(async () => {
+      const pool = await world.read(decodePools, namespace, "m-decode");
+      expect(pool?.status?.lastFailure).toBe("m-decode-0: container engine ended with code 137 (OOMKilled)");
+      expect(pool?.status?.failures).toHaveLength(1);
+      expect(pool?.status?.restarts).toBe(1);
+    });
+    await untilAvailable(namespace);
+    await dispose(namespace);
+  });
+
+  it("says why a group has no place, and places it when room appears", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec({ degree: 3, ranks: 1 }));
+    await eventually(async () => {
+      const deployment = await world.read(cspsDeployments, namespace, "m");
+      expect(condition(deployment, "TopologySatisfied")).toMatchObject({ status: "False", reason: "NoRoom" });
+      expect(condition(deployment, "TopologySatisfied")?.message).toMatch(
+        /^m-prefill-0: [12] of 3 ranks fit in the best rack "r[ab]"/,
+      );
+    });
+    for (const pod of await world.list(pods, namespace)) {
+      if (pod.metadata.labels?.["csps.io/group"] !== "m-prefill-0") continue;
+      expect(pod.spec?.schedulingGates).toEqual([{ name: "csps.io/gang" }]);
+    }
+    await world.addNode({ name: "b3", rack: "rb", gpus: 2 });
+    racks["b3"] = "rb";
+    await untilAvailable(namespace);
+    expect(racksOf(await world.list(pods, namespace), "m-prefill-0")).toEqual(["rb"]);
+    await dispose(namespace);
+    await world.removeNode("b3");
+  });
+
+  it("makes no pod twice when the operator restarts while a gang forms, and fences the old leader out", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec());
+    await eventually(async () => {
+      const own = await world.list(pods, namespace);
+      expect(own.filter((pod) => pod.metadata.labels?.["csps.io/group"] === "m-prefill-0")).toHaveLength(2);
+    });
+    await world.stopOperator();
+    await world.startOperator();
+    await untilAvailable(namespace);
+    for (const name of ["m-prefill-0-0", "m-prefill-0-1", "m-decode-0", "m-decode-1"]) {
+      expect(world.kubelet.livesOf(`${namespace}/${name}`), name).toBe(1);
+    }
+    const before = Math.max(...world.kubelet.ranksOf("m-decode").map((rank) => rank.roster?.fence ?? 0));
+    await world.stopOperator();
+    await world.startOperator();
+    await remove(world.cluster, pods, { metadata: { namespace, name: "m-decode-1" } });
+    await eventually(() => {
+      const [rank] = world.kubelet.ranksOf("m-decode");
+      expect(rank?.roster?.fence).toBeGreaterThan(before);
+    });
+    await untilAvailable(namespace);
+    await dispose(namespace);
+  });
+});
+
+async function eventReasons(namespace: string): Promise<string[]> {
+  return eventually(async () => {
+    const json = await world.plane.kubectl(["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]);
+    const { items } = JSON.parse(json) as { items: { reason: string }[] };
+    expect(items.map((item) => item.reason)).toContain("Available");
+    return items.map((item) => item.reason);
+  });
+}

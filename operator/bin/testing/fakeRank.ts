@@ -1,0 +1,154 @@
+/** Ranks played by the test: real HTTP servers that speak the control API and form epochs among themselves. */
+import http from "node:http";
+import type { RankRef } from "../../../runtime/wire/schema/identity.ts";
+import {
+  roster,
+  type RankPhase,
+  type RankState,
+  type Roster,
+} from "../../../runtime/wire/schema/membership.ts";
+import { controlPort, transferPort } from "../../ranks/names.ts";
+
+export interface RankIdentity {
+  readonly rankId: string;
+  readonly incarnation: string;
+  readonly address: string;
+  readonly group: string;
+  readonly role: "prefill" | "decode";
+  readonly deployment: string;
+  readonly namespace: string;
+}
+
+export class FakeRank {
+  readonly identity: RankIdentity;
+  phase: RankPhase = "loading";
+  reason = "";
+  epoch = 0;
+  epochMembers: string[] = [];
+  coordinator: RankRef | undefined;
+  roster: Roster | undefined;
+  /** Every roster that it was sent and took. */
+  readonly rosters: Roster[] = [];
+  /** Requests that carried another token than this are refused. */
+  readonly #token: string;
+  readonly #server: http.Server;
+  readonly #joined: (rank: FakeRank) => void;
+
+  constructor(identity: RankIdentity, token: string, joined: (rank: FakeRank) => void) {
+    this.identity = identity;
+    this.#token = token;
+    this.#joined = joined;
+    this.#server = http.createServer((request, response) => {
+      void this.#answer(request).then(([status, body]) => {
+        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+      });
+    });
+  }
+
+  get ref(): RankRef {
+    const { rankId, incarnation, address } = this.identity;
+    return { rankId, incarnation, address, controlPort, transferPort };
+  }
+
+  /** The model is loaded as soon as the port is open. */
+  async start(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(controlPort, this.identity.address, resolve);
+    });
+    this.phase = "awaitingRoster";
+  }
+
+  async stop(): Promise<void> {
+    this.phase = "failed";
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #answer(request: http.IncomingMessage): Promise<[number, unknown]> {
+    if (request.headers.authorization !== `Bearer ${this.#token}`) {
+      return [401, { code: "unauthorized", message: "another token was expected" }];
+    }
+    if (request.url === "/v1/state") return [200, this.#state()];
+    if (request.url === "/v1/roster") return this.#takeRoster(roster.parse(JSON.parse(await text(request))));
+    return [404, { code: "bad_request", message: `no such path ${request.url ?? ""}` }];
+  }
+
+  #takeRoster(given: Roster): [number, unknown] {
+    const held = this.roster;
+    const stale =
+      held !== undefined &&
+      (given.fence < held.fence || (given.fence === held.fence && given.generation < held.generation));
+    if (stale) return [409, { code: "stale_fence", message: "a newer roster is held" }];
+    this.roster = given;
+    this.rosters.push(given);
+    this.#joined(this);
+    return [200, this.#state()];
+  }
+
+  #state(): RankState {
+    return {
+      rank: this.ref,
+      role: this.identity.role,
+      deployment: this.identity.deployment,
+      group: this.identity.group,
+      phase: this.phase,
+      reason: this.reason,
+      fence: this.roster?.fence ?? 0,
+      generation: this.roster?.generation ?? 0,
+      epoch: this.epoch,
+      epochMembers: this.epochMembers,
+      ...(this.coordinator === undefined ? {} : { coordinator: this.coordinator }),
+      model: "m",
+      kvFormat: "f",
+      contextLength: 1024,
+      pageTokens: 64,
+      pagesTotal: 8,
+      pagesFree: 8,
+      poolPagesTotal: 16,
+      poolPagesFree: 16,
+      running: 0,
+      waiting: 0,
+      lastBreak: "",
+    };
+  }
+}
+
+/**
+ * What the ranks of one group do among themselves: those that live and hold the newest roster form the next epoch,
+ * if they are more than half of it.
+ */
+export function formEpoch(ranks: readonly FakeRank[]): void {
+  const newest = ranks.reduce<Roster | undefined>(
+    (top, rank) => ((rank.roster?.generation ?? 0) > (top?.generation ?? 0) ? rank.roster : top),
+    undefined,
+  );
+  if (newest === undefined) return;
+  const members = newest.members.flatMap(
+    (member) =>
+      ranks.find(
+        (rank) =>
+          rank.identity.incarnation === member.incarnation &&
+          rank.phase !== "failed" &&
+          rank.roster?.generation === newest.generation,
+      ) ?? [],
+  );
+  const [lowest] = members;
+  if (lowest === undefined || members.length * 2 <= newest.members.length) {
+    for (const rank of members) rank.phase = "forming";
+    return;
+  }
+  const epoch = Math.max(...ranks.map((rank) => rank.epoch)) + 1;
+  for (const rank of members) {
+    rank.phase = "serving";
+    rank.epoch = epoch;
+    rank.epochMembers = members.map((member) => member.identity.rankId);
+    rank.coordinator = lowest.ref;
+  }
+}
+
+async function text(request: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
+}

@@ -1,0 +1,154 @@
+/** A real control plane with nodes, kubelets and ranks played by the test, and an operator that can be restarted. */
+import { join } from "node:path";
+import { startControlPlane, type ControlPlane } from "../../../e2e/cluster/native.ts";
+import { create, get, mergePatch } from "../../kube/apply.ts";
+import { type Cluster, connect } from "../../kube/cluster.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { cspsDeployments, namespaces, nodes, type Resource } from "../../kube/resource.ts";
+import { createLogger } from "../../observability/logger.ts";
+import { defaultGangPolicy } from "../../planning/gang/plan.ts";
+import { type RunningOperator, startOperator } from "../compose.ts";
+import { parseOptions } from "../options.ts";
+import { FakeKubelet } from "./fakeKubelet.ts";
+
+const root = join(import.meta.dirname, "..", "..", "..");
+
+/** Production's rules with shorter waits. */
+const quickPolicy = {
+  ...defaultGangPolicy,
+  restart: { ...defaultGangPolicy.restart, firstBackoffMs: 1_000 },
+  removal: { ...defaultGangPolicy.removal, lostNodeMs: 1_000 },
+};
+
+export interface NodeShape {
+  readonly name: string;
+  readonly rack: string;
+  readonly gpus: number;
+}
+
+export class World {
+  readonly cluster: Cluster;
+  readonly kubelet: FakeKubelet;
+  readonly plane: ControlPlane;
+  #operator: RunningOperator | undefined;
+  #namespaces = 0;
+
+  private constructor(plane: ControlPlane) {
+    this.plane = plane;
+    this.cluster = connect({ kubeconfig: plane.kubeconfigPath });
+    this.kubelet = new FakeKubelet(this.cluster);
+  }
+
+  static async start(): Promise<World> {
+    const plane = await startControlPlane();
+    const world = new World(plane);
+    await plane.kubectl(["apply", "--server-side", "-f", join(root, "crds")]);
+    await plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    await create(world.cluster, namespaces, { metadata: { name: "csps-system" } });
+    await world.kubelet.start();
+    return world;
+  }
+
+  async stop(): Promise<void> {
+    await this.stopOperator();
+    await this.kubelet.stop();
+    this.cluster.close();
+    await this.plane.stop();
+  }
+
+  async startOperator(): Promise<RunningOperator> {
+    const { kubeconfigPath } = this.plane;
+    const args = ["--kubeconfig", kubeconfigPath, "--metrics-port", "0", "--health-port", "0"];
+    const options = parseOptions(args, { CSPS_OPERATOR_NAMESPACE: "csps-system" });
+    if (options === undefined) throw new Error("The options ask for help");
+    const logger = createLogger({ level: "error" });
+    this.#operator = await startOperator(options, { logger, version: "test", gangPolicy: quickPolicy });
+    return this.#operator;
+  }
+
+  async stopOperator(): Promise<void> {
+    const running = this.#operator;
+    this.#operator = undefined;
+    await running?.stop();
+  }
+
+  async addNode({ name, rack, gpus }: NodeShape): Promise<void> {
+    const labels = {
+      "kubernetes.io/hostname": name,
+      "csps.io/rack": rack,
+      "topology.kubernetes.io/zone": "z1",
+    };
+    await create(this.cluster, nodes, { metadata: { name, labels } });
+    const amounts = { cpu: "8", memory: "16Gi", pods: "110", "nvidia.com/gpu": String(gpus) };
+    await this.#patchNode(name, {
+      capacity: amounts,
+      allocatable: amounts,
+      conditions: [readyCondition("True")],
+    });
+  }
+
+  async loseNode(name: string): Promise<void> {
+    await this.kubelet.loseNode(name);
+    await this.#patchNode(name, { conditions: [readyCondition("False")] });
+  }
+
+  async removeNode(name: string): Promise<void> {
+    await this.plane.kubectl(["delete", "node", name]);
+  }
+
+  /** A namespace of its own for each test. */
+  async newNamespace(): Promise<string> {
+    this.#namespaces += 1;
+    const name = `t${String(this.#namespaces)}`;
+    await create(this.cluster, namespaces, { metadata: { name } });
+    return name;
+  }
+
+  async applyDeployment(namespace: string, spec: object): Promise<void> {
+    const object = {
+      apiVersion: "csps.io/v1alpha1",
+      kind: cspsDeployments.kind,
+      metadata: { name: "m", namespace },
+      spec,
+    };
+    await this.plane.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(object));
+  }
+
+  read<T extends KubeObject>(resource: Resource<T>, namespace: string, name: string): Promise<T | undefined> {
+    return get(this.cluster, resource, { metadata: { namespace, name } });
+  }
+
+  async list<T extends KubeObject>(resource: Resource<T>, namespace: string): Promise<T[]> {
+    const json = await this.plane.kubectl(["get", resource.plural, "-n", namespace, "-o", "json"]);
+    return (JSON.parse(json) as { items: T[] }).items;
+  }
+
+  async #patchNode(name: string, status: object): Promise<void> {
+    await mergePatch(this.cluster, nodes, { metadata: { name } }, { status }, { subresource: "status" });
+  }
+}
+
+function readyCondition(status: "True" | "False"): object {
+  const now = new Date().toISOString();
+  return {
+    type: "Ready",
+    status,
+    reason: "Test",
+    message: "",
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+  };
+}
+
+/** Asks until the answer is neither undefined nor false; an expectation that throws is asked again. */
+export async function eventually<T>(question: () => Promise<T> | T, timeoutMs = 30_000): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await question();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
