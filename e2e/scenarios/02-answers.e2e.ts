@@ -3,7 +3,7 @@ import type { Forward } from "../quickstart/forward.ts";
 import { complete } from "./gateway.ts";
 import { CHATS, PROMPTS, story } from "./prompts.ts";
 import { type Answers, reference, REFERENCE_TOKENS } from "./reference.ts";
-import { openGateway, MODEL, world } from "./world.ts";
+import { openGateway, MODEL } from "./world.ts";
 import { z } from "zod";
 
 const MINUTE = 60_000;

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Forward } from "../quickstart/forward.ts";
 import { run } from "../cluster/command.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
-import { openGateway, MODEL, world } from "./world.ts";
+import { openGateway, MODEL } from "./world.ts";
 
 let door: Forward;
 let client: OpenAI;
