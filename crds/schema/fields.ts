@@ -103,7 +103,7 @@ export const conditions = z
   .describe("What is true of the object now, and why")
   .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] });
 
-/** Level names of the default topology, narrow to broad; a ClusterTopology can name others later. */
+/** Level names of the default topology are narrow to broad; any other name is taken for a node label key. */
 export const topologyConstraint = z
   .object({
     required: z
@@ -111,7 +111,9 @@ export const topologyConstraint = z
       .min(1)
       .max(317)
       .optional()
-      .describe("Level that must hold the whole group: accelerator, host, rack, zone, or a node label key"),
+      .describe(
+        "Level that must hold the whole group: host, accelerator, rack, spine, core, zone, region, or a node label key",
+      ),
     preferred: z
       .string()
       .min(1)
