@@ -2,7 +2,7 @@
 import type { Dispatcher } from "undici";
 import { z } from "zod";
 import { MalformedLine, parseLines } from "./ndjson.ts";
-import { RankFailure, statedFailure } from "./rankFailure.ts";
+import { RankFailure, statedFailure, targetName } from "./rankFailure.ts";
 import type { RankEndpoint, Succeeding } from "./rankClient.ts";
 import type { Failure } from "./schema/failure.ts";
 import { failure } from "./schema/failure.ts";
@@ -103,8 +103,7 @@ async function sendFollowing(context: CallContext, call: Call, watch: Watch): Pr
 }
 
 async function send(context: CallContext, call: Call, watch: Watch): Promise<Answer> {
-  const host = call.target.address.includes(":") ? `[${call.target.address}]` : call.target.address;
-  const target = `${host}:${String(call.target.controlPort)}`;
+  const target = targetName(call.target);
   const answer = await guarded(target, watch, () =>
     context.dispatcher.request({
       origin: `http://${target}`,

@@ -37,3 +37,9 @@ export class RankFailure extends Error {
 export function statedFailure(target: string, failure: Failure): RankFailure {
   return new RankFailure(failure.code, target, failure.message, { failure });
 }
+
+/** How a rank's control API is named in failures and URLs: `address:port`, IPv6 in brackets. */
+export function targetName(endpoint: { readonly address: string; readonly controlPort: number }): string {
+  const host = endpoint.address.includes(":") ? `[${endpoint.address}]` : endpoint.address;
+  return `${host}:${String(endpoint.controlPort)}`;
+}

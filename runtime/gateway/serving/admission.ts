@@ -1,0 +1,141 @@
+/** Finds a pool that takes a request and the group that will prefill it; waits for room within bounds. */
+import type { RankClient } from "../../wire/rankClient.ts";
+import { RankFailure } from "../../wire/rankFailure.ts";
+import type { Reservation } from "../../wire/schema/serving.ts";
+import { ApiError, outOfPages, unavailable } from "../api/apiError.ts";
+import type { RankView } from "../ranks/rankView.ts";
+import type { Route } from "../ranks/route.ts";
+import { rankRoutes } from "../ranks/route.ts";
+
+export interface Admission {
+  /** Reserves pages for the request somewhere; throws the refusal that the client is to see. */
+  admit(question: AdmissionQuestion): Promise<Admitted>;
+  /** Counts the request against its groups until the returned function is called. */
+  occupy(route: Route): () => void;
+}
+
+export interface AdmissionQuestion {
+  readonly requestId: string;
+  readonly promptTokens: number;
+  readonly maxNewTokens: number;
+  readonly leaseMs: number;
+  /** How long to wait for pages or for a group. */
+  readonly waitMs: number;
+  /** Whether to wait although no group has been there lately: a request that is under way does. */
+  readonly underWay: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface Admitted {
+  readonly route: Route;
+  readonly reservation: Reservation;
+}
+
+/** A group that served within this time is expected back: it is forming its next epoch. */
+const lateGroupMs = 30_000;
+const retryEveryMs = 250;
+
+export function createAdmission(deps: {
+  readonly client: RankClient;
+  readonly view: RankView;
+  readonly now: () => number;
+}): Admission {
+  const { client, view, now } = deps;
+  const inFlight = new Map<string, number>();
+  let routedMs = Number.NEGATIVE_INFINITY;
+
+  async function admit(question: AdmissionQuestion): Promise<Admitted> {
+    const deadline = now() + question.waitMs;
+    let full: RankFailure | undefined;
+    for (;;) {
+      const routes = rankRoutes(view.groups(), {
+        promptTokens: question.promptTokens,
+        nowMs: now(),
+        inFlight: (group) => inFlight.get(group) ?? 0,
+      });
+      if (routes.length > 0) routedMs = now();
+      const outcome = await reserveOn(routes, question);
+      if (!(outcome instanceof RankFailure) && outcome !== undefined) return outcome;
+      full = outcome ?? (routes.length === 0 ? undefined : full);
+      const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
+      if (hopeless || now() >= deadline) throw refusalOf(full);
+      await view.changed(Math.min(retryEveryMs, Math.max(1, deadline - now())), question.signal);
+      question.signal.throwIfAborted();
+    }
+  }
+
+  /** Asks each pool once, the best route to it first; returns why the last full one refused, if any did. */
+  async function reserveOn(
+    routes: readonly Route[],
+    { requestId, promptTokens, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
+  ): Promise<Admitted | RankFailure | undefined> {
+    const asked = new Set<string>();
+    let full: RankFailure | undefined;
+    for (const route of routes) {
+      if (asked.has(route.pool.group)) continue;
+      asked.add(route.pool.group);
+      try {
+        const body = { requestId, promptTokens, maxNewTokens, leaseMs };
+        return { route, reservation: await client.reserve(route.pool.coordinator, body, { signal }) };
+      } catch (error) {
+        if (!(error instanceof RankFailure)) throw error;
+        if (isFinal(error)) throw finalError(error);
+        if (error.code === "out_of_pages") full = error;
+        else view.suspect(route.pool.coordinator.rankId);
+      }
+    }
+    return full;
+  }
+
+  function occupy({ pool, group }: Route): () => void {
+    const names = [pool.group, group.group];
+    for (const name of names) inFlight.set(name, (inFlight.get(name) ?? 0) + 1);
+    return () => {
+      for (const name of names) inFlight.set(name, Math.max(0, (inFlight.get(name) ?? 0) - 1));
+    };
+  }
+
+  return { admit, occupy };
+}
+
+/** Failures that no other rank would answer otherwise. */
+export function isFinal(failure: RankFailure): boolean {
+  const codes: readonly RankFailure["code"][] = ["bad_request", "unauthorized", "prompt_too_long", "aborted"];
+  return codes.includes(failure.code);
+}
+
+/** What the client sees of a failure that is final. */
+export function finalError(failure: RankFailure): Error {
+  const message = failure.failure?.message ?? "the serving ranks refused the request";
+  switch (failure.code) {
+    case "aborted":
+      return failure;
+    case "prompt_too_long":
+      return new ApiError({
+        status: 400,
+        type: "invalid_request_error",
+        code: "context_length_exceeded",
+        message,
+      });
+    default:
+      return new ApiError({
+        status: 500,
+        type: "server_error",
+        code: "internal",
+        message: "The serving ranks refused the gateway's request.",
+      });
+  }
+}
+
+function refusalOf(full: RankFailure | undefined): ApiError {
+  if (full === undefined) {
+    return unavailable("No prefill group with a decode pool is ready to serve; try again in a moment.");
+  }
+  const { missingPages, freePages, retryAfterMs = 2_000 } = full.failure ?? {};
+  const detail =
+    missingPages === undefined ? "" : ` (${String(missingPages)} missing, ${String(freePages ?? 0)} free)`;
+  return outOfPages(
+    `The decode pools are out of KV pages${detail}; try again later.`,
+    Math.ceil(retryAfterMs / 1000),
+  );
+}

@@ -1,0 +1,75 @@
+/** How to speak for a model: text to token ids, messages to a prompt, and back to bytes. */
+import { Template } from "@huggingface/jinja";
+import { Tokenizer } from "@huggingface/tokenizers";
+import type { ModelDescriptor } from "../../wire/schema/model.ts";
+import type { ChatMessage } from "../api/chatRequest.ts";
+import { badRequest } from "../api/apiError.ts";
+import type { TokenTable } from "./tokenBytes.ts";
+import { tokenTable } from "./tokenBytes.ts";
+
+export interface Speech {
+  readonly descriptor: ModelDescriptor;
+  readonly table: TokenTable;
+  /** Ids of a plain prompt, with BOS where the model wants one. */
+  promptIds(text: string): number[];
+  /** Ids of a conversation by the model's chat template, which writes its own special tokens. */
+  chatIds(messages: readonly ChatMessage[]): number[];
+  /** The text of `chatIds`. */
+  chatPrompt(messages: readonly ChatMessage[]): string;
+}
+
+/** Builds the tokenizer and the template once; this takes a moment for a large vocabulary. */
+export function createSpeech(descriptor: ModelDescriptor): Speech {
+  const tokenizer = new Tokenizer(descriptor.tokenizer, descriptor.tokenizerConfig);
+  const template = descriptor.chatTemplate === "" ? undefined : new Template(descriptor.chatTemplate);
+  const bos = descriptor.addBos && descriptor.bosTokenId !== undefined ? [descriptor.bosTokenId] : [];
+
+  const encode = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
+
+  function chatPrompt(messages: readonly ChatMessage[]): string {
+    if (template === undefined) {
+      throw badRequest(`Model ${descriptor.name} has no chat template; use /v1/completions.`, {
+        param: "messages",
+        code: "no_chat_template",
+      });
+    }
+    try {
+      return template.render({ ...specialTokens(descriptor), messages, add_generation_prompt: true });
+    } catch (error) {
+      // Templates refuse what they cannot say, such as roles out of turn.
+      const reason = error instanceof Error ? error.message : String(error);
+      throw badRequest(`The chat template refused the messages: ${reason}`, {
+        param: "messages",
+        code: "invalid_value",
+      });
+    }
+  }
+
+  return {
+    descriptor,
+    table: tokenTable(descriptor.tokenizer),
+    promptIds: (text) => [...bos, ...encode(text)],
+    chatIds: (messages) => encode(chatPrompt(messages)),
+    chatPrompt,
+  };
+}
+
+/** Templates write special tokens by name. */
+function specialTokens({ tokenizerConfig }: ModelDescriptor): Record<string, string> {
+  const names = ["bos_token", "eos_token", "unk_token", "pad_token"];
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const token = tokenizerConfig[name];
+      if (typeof token === "string") return [[name, token]];
+      if (
+        typeof token === "object" &&
+        token !== null &&
+        "content" in token &&
+        typeof token.content === "string"
+      ) {
+        return [[name, token.content]];
+      }
+      return [[name, ""]];
+    }),
+  );
+}
