@@ -43,7 +43,9 @@ async function main(): Promise<number> {
   const wanted = options.only?.split(",");
   const unknown = wanted?.filter((name) => all.every((stage) => stage.name !== name)) ?? [];
   if (unknown.length > 0) {
-    console.error(`--only: no stage is called ${unknown.join(", ")}; there are ${all.map((s) => s.name).join(", ")}`);
+    console.error(
+      `--only: no stage is called ${unknown.join(", ")}; there are ${all.map((s) => s.name).join(", ")}`,
+    );
     return 2;
   }
   const chosen = all.filter((stage) => wanted?.includes(stage.name) ?? true);
@@ -51,17 +53,23 @@ async function main(): Promise<number> {
   let total: Count = NONE;
   for (const [index, stage] of chosen.entries()) {
     const stageBegan = Date.now();
-    console.log(`\n== ${index + 1}/${chosen.length} ${stage.name} (needs ${stage.needs}; ${seconds(began)} so far)`);
+    console.log(
+      `\n== ${index + 1}/${chosen.length} ${stage.name} (needs ${stage.needs}; ${seconds(began)} so far)`,
+    );
     let count: Count;
     try {
       count = await stage.run();
     } catch (error) {
-      console.error(`${stage.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      console.error(
+        `${stage.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
       count = { ...NONE, failed: 1 };
     }
     total = add(total, count);
     const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
-    console.log(`== ${stage.name}: ${count.passed} of ${count.passed + count.failed} good${skipped}, ${seconds(stageBegan)}`);
+    console.log(
+      `== ${stage.name}: ${count.passed} of ${count.passed + count.failed} good${skipped}, ${seconds(stageBegan)}`,
+    );
   }
   console.log(`\nthe whole run took ${seconds(began)}`);
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : "";

@@ -34,14 +34,24 @@ export function stages(root: string, reports: string): Stage[] {
       countVitest,
       async () =>
         await Promise.resolve({
-          argv: [bin("vitest"), "run", "--reporter=default", "--reporter=json", `--outputFile=${typescriptReport}`],
+          argv: [
+            bin("vitest"),
+            "run",
+            "--reporter=default",
+            "--reporter=json",
+            `--outputFile=${typescriptReport}`,
+          ],
           cwd: root,
           deadlineMs: 20 * MINUTE,
         }),
     ),
     python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
     python("mypy", ["-m", "mypy"], 5 * MINUTE),
-    python("imports", ["-m", "importlinter.cli", "lint"], 2 * MINUTE),
+    python(
+      "imports",
+      ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+      2 * MINUTE,
+    ),
     runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
       const env = await pythonEnv();
       return {
