@@ -1,0 +1,37 @@
+/**
+ * npm run bench:engine: one rank of the engine beside transformers, same weights, same threads. Prints tokens
+ * per second of prefill and decode and their ratios. Arguments go to runtime/engine/bench/one_rank.py.
+ * CSPS_PYTHON and CSPS_TEST_MODEL name an interpreter and a GGUF file to use instead of the cached ones.
+ */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { pythonEnv, type PythonEnv } from "./cluster/pythonEnv.ts";
+
+const ENGINE = join(import.meta.dirname, "..", "runtime", "engine");
+
+async function environment(): Promise<PythonEnv> {
+  const python = process.env["CSPS_PYTHON"];
+  const modelFile = process.env["CSPS_TEST_MODEL"];
+  if (python !== undefined && modelFile !== undefined) return { python, modelFile };
+  const cached = await pythonEnv();
+  return { python: python ?? cached.python, modelFile: modelFile ?? cached.modelFile };
+}
+
+const { python, modelFile } = await environment();
+const threads = /--threads[= ](\d+)/.exec(process.argv.slice(2).join(" "))?.[1] ?? "1";
+const bench = spawnSync(
+  python,
+  [join(ENGINE, "bench", "one_rank.py"), "--model", modelFile, ...process.argv.slice(2)],
+  {
+    stdio: "inherit",
+    env: {
+      ...process.env,
+      PYTHONPATH: ENGINE,
+      OMP_NUM_THREADS: threads,
+      TRANSFORMERS_VERBOSITY: "error",
+      HF_HUB_OFFLINE: "1",
+    },
+  },
+);
+if (bench.error !== undefined) throw bench.error;
+process.exitCode = bench.status ?? 1;
