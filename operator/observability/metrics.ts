@@ -3,6 +3,7 @@
  * client-go's) where the meaning is the same, `csps_*` for the rest.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { CSPSDeployment, DecodePool, KubeObject, SPGroup } from "../kube/object.ts";
 
 /** controller-runtime's buckets: 5 ms to 60 s. */
 const reconcileSeconds = [
@@ -92,34 +93,78 @@ export function createMetrics(version: string) {
     eventsDropped: counter("csps_events_dropped_total", "Kubernetes Events that were not written", [
       "reason",
     ]),
-
-    gangRanks: gauge("csps_gang_ranks", "Ranks of a gang: desired, placed on a node, members of its epoch", [
-      "namespace",
-      "gang",
-      "role",
-      "state",
-    ]),
-    rosterPushes: counter("csps_roster_pushes_total", "Rosters sent to a rank, by result", [
-      "namespace",
-      "gang",
-      "result",
-    ]),
-    rankReplacements: counter("csps_rank_replacements_total", "Rank pods replaced, by cause", [
-      "namespace",
-      "gang",
-      "cause",
-    ]),
-    decisions: counter("csps_decisions_total", "Decisions taken, by subject", ["subject"]),
-    decisionRefusals: counter(
-      "csps_decision_refusals_total",
-      "Candidates that a decision refused, by cause",
-      ["subject", "cause"],
-    ),
-    placementSeconds: histogram(
-      "csps_gang_placement_seconds",
-      "Time to compute the place of one gang",
-      ["role"],
-      [0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
-    ),
   };
+}
+
+/** What the state metrics are read from at each scrape: the operator's caches. */
+export interface StateSources {
+  readonly deployments: () => readonly CSPSDeployment[];
+  readonly groups: () => readonly SPGroup[];
+  readonly pools: () => readonly DecodePool[];
+}
+
+const conditionValues: Readonly<Record<string, number>> = { True: 1, False: 0, Unknown: -1 };
+
+/** Adds the state of the deployments and their gangs to a registry. An object that is gone leaves no series behind. */
+export function addStateMetrics(registry: Registry, sources: StateSources): void {
+  const registers = [registry];
+  const gangs = (): { gang: SPGroup | DecodePool; role: string }[] => [
+    ...sources.groups().map((gang) => ({ gang, role: "prefill" })),
+    ...sources.pools().map((gang) => ({ gang, role: "decode" })),
+  ];
+  const labelsOf = ({ metadata }: KubeObject): { namespace: string; name: string } => ({
+    namespace: metadata.namespace ?? "",
+    name: metadata.name,
+  });
+  new Gauge({
+    name: "csps_gang_ranks",
+    help: "Ranks of a gang: wanted, needed to serve, and members of its present epoch",
+    labelNames: ["namespace", "name", "role", "state"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { gang, role } of gangs()) {
+        const labels = { ...labelsOf(gang), role };
+        this.set({ ...labels, state: "wanted" }, gang.spec.ranks);
+        this.set({ ...labels, state: "needed" }, gang.spec.minRanks);
+        this.set({ ...labels, state: "ready" }, gang.status?.ranksReady ?? 0);
+      }
+    },
+  });
+  new Gauge({
+    name: "csps_gang_epoch",
+    help: "Number of the communicator that the ranks of a gang form",
+    labelNames: ["namespace", "name", "role"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { gang, role } of gangs()) {
+        if (gang.status?.epoch !== undefined) this.set({ ...labelsOf(gang), role }, gang.status.epoch);
+      }
+    },
+  });
+  new Gauge({
+    name: "csps_gang_restarts",
+    help: "Rank pods that were replaced since the gang was made",
+    labelNames: ["namespace", "name", "role"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { gang, role } of gangs()) this.set({ ...labelsOf(gang), role }, gang.status?.restarts ?? 0);
+    },
+  });
+  new Gauge({
+    name: "csps_deployment_condition",
+    help: "Condition of a deployment: 1 true, 0 false, -1 unknown",
+    labelNames: ["namespace", "name", "type", "reason"],
+    registers,
+    collect() {
+      this.reset();
+      for (const deployment of sources.deployments()) {
+        for (const { type, reason, status } of deployment.status?.conditions ?? []) {
+          this.set({ ...labelsOf(deployment), type, reason }, conditionValues[status] ?? -1);
+        }
+      }
+    },
+  });
 }

@@ -1,42 +1,43 @@
-/** Connects what the API client tells of itself to logs and metrics. Its shape is the port in `kube/telemetry.ts`. */
-import type { Logger, LogLevel } from "./logger.ts";
+/** Connects what the API client tells of itself to logs and metrics. */
+import type { Telemetry } from "../kube/telemetry.ts";
+import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 
-export function kubeTelemetry(logger: Logger, metrics: Metrics) {
+export function kubeTelemetry(logger: Logger, metrics: Metrics): Telemetry {
   const queueLabels = (name: string): { name: string; controller: string } => ({ name, controller: name });
   return {
-    log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    log(level, message, fields = {}) {
       logger.log(level, message, fields);
     },
-    requestFinished(method: string, code: string, host: string): void {
+    requestFinished(method, code, host) {
       metrics.restRequests.inc({ method, code, host });
     },
-    listed(resource: string, items: number, seconds: number): void {
+    listed(resource, items, seconds) {
       metrics.listSeconds.observe({ resource }, seconds);
       metrics.listItems.set({ resource }, items);
     },
-    watchEnded(resource: string, cause: string): void {
+    watchEnded(resource, cause) {
       metrics.watchesEnded.inc({ resource, cause });
     },
-    queueDepth(queue: string, depth: number): void {
+    queueDepth(queue, depth) {
       metrics.queueDepth.set(queueLabels(queue), depth);
     },
-    queueAdded(queue: string): void {
+    queueAdded(queue) {
       metrics.queueAdds.inc(queueLabels(queue));
     },
-    queueRetried(queue: string): void {
+    queueRetried(queue) {
       metrics.queueRetries.inc(queueLabels(queue));
     },
-    queueWaited(queue: string, seconds: number): void {
+    queueWaited(queue, seconds) {
       metrics.queueSeconds.observe(queueLabels(queue), seconds);
     },
-    queueWorked(queue: string, seconds: number): void {
+    queueWorked(queue, seconds) {
       metrics.workSeconds.observe(queueLabels(queue), seconds);
     },
-    reconcileStarted(controller: string): void {
+    reconcileStarted(controller) {
       metrics.activeWorkers.inc({ controller });
     },
-    reconciled(controller: string, result: string, seconds: number): void {
+    reconciled(controller, result, seconds) {
       metrics.activeWorkers.dec({ controller });
       // controller-runtime counts a terminal failure as an error too.
       metrics.reconcileTotal.inc({ controller, result: result === "terminal_error" ? "error" : result });
@@ -44,10 +45,10 @@ export function kubeTelemetry(logger: Logger, metrics: Metrics) {
       if (result === "error" || result === "terminal_error") metrics.reconcileErrors.inc({ controller });
       if (result === "terminal_error") metrics.terminalErrors.inc({ controller });
     },
-    leading(lease: string, isLeader: boolean): void {
+    leading(lease, isLeader) {
       metrics.leader.set({ name: lease }, isLeader ? 1 : 0);
     },
-    eventDropped(reason: string): void {
+    eventDropped(reason) {
       metrics.eventsDropped.inc({ reason });
     },
   };
