@@ -70,7 +70,7 @@ export function argumentsOf(verb: VerbDescriptor, values: VerbArguments): string
     const value = values[name];
     if (type === "json") return JSON.stringify(value);
     if (typeof value === "string" && type === "string") return value;
-    if (Number.isSafeInteger(value) && type === "integer") return String(value as number);
+    if (Number.isSafeInteger(value) && type === "integer") return String(value);
     throw new TypeError(`${verb.verb}: ${name} has to be a ${type}, not ${JSON.stringify(value)}`);
   });
 }

@@ -176,7 +176,7 @@ interface Watch {
   rest(): void;
   rearm(): void;
   stop(): void;
-  abandon(): void;
+  readonly abandon: () => void;
 }
 
 function startWatch(limitMs: number, outer: AbortSignal | undefined): Watch {
