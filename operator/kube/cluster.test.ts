@@ -3,7 +3,7 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ApiError, isNotFound, isTooManyRequests, isUnreachable } from "./api-error.ts";
 import { connect, type Cluster } from "./cluster.ts";
 import { silent } from "./telemetry.ts";
@@ -108,6 +108,22 @@ describe("a request", () => {
     expect(JSON.parse(seen[1]?.body ?? "")).toEqual({ kind: "grün" });
     expect(seen[1]?.headers["content-length"]).toBe("16");
     expect(finished).toEqual(["GET 200", "DELETE 200", "GET 200"]);
+  });
+
+  test("carries the new token once the file has been rotated", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      await cluster.request({ path: "/a" });
+      await writeFile(join(folder, "token"), "second-token");
+      vi.setSystemTime(Date.now() + 61_000);
+      await cluster.request({ path: "/b" });
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(seen.map(({ headers }) => headers.authorization)).toEqual([
+      "Bearer first-token",
+      "Bearer second-token",
+    ]);
   });
 
   test("goes below the path of a server behind a proxy", async () => {

@@ -77,14 +77,24 @@ export class Informer<T extends KubeObject> {
   #replace(objects: T[]): void {
     const { added, updated, removed } = this.store.replace(objects);
     for (const object of removed) this.#tell((handlers) => handlers.removed?.(object));
-    for (const { before, after } of updated) this.#tell((handlers) => handlers.updated?.(before, after));
+    for (const { before, after } of updated) this.#changed(before, after);
     for (const object of added) this.#tell((handlers) => handlers.added?.(object));
   }
 
   #upsert(object: T): void {
     const before = this.store.upsert(object);
     if (before === undefined) this.#tell((handlers) => handlers.added?.(object));
-    else this.#tell((handlers) => handlers.updated?.(before, object));
+    else this.#changed(before, object);
+  }
+
+  /** A name that another object has taken meanwhile is a removal and an addition, though no list or watch says so. */
+  #changed(before: T, after: T): void {
+    if (before.metadata.uid === after.metadata.uid) {
+      this.#tell((handlers) => handlers.updated?.(before, after));
+      return;
+    }
+    this.#tell((handlers) => handlers.removed?.(before));
+    this.#tell((handlers) => handlers.added?.(after));
   }
 
   #remove(object: T): void {

@@ -130,6 +130,15 @@ describe("a leader elector", () => {
     expect(lost).toEqual(["usurper holds the lease"]);
   });
 
+  test("releases although its last renewal was answered to nobody", async () => {
+    const first = elect("first");
+    await pass(10);
+    if (stored !== undefined)
+      stored = { ...stored, metadata: { ...stored.metadata, resourceVersion: "renewed" } };
+    await first.stop();
+    expect(stored?.spec?.holderIdentity).toBe("");
+  });
+
   test("a rival takes a released lease at its next try, and one that was not released after 15 s", async () => {
     const first = elect("first");
     await pass(10);

@@ -165,12 +165,11 @@ export class LeaderElector {
     if (before === undefined) return;
     const spec = { ...before.spec, ...this.#spec(fence, begins), ...released };
     const body = { ...before, spec };
-    const limits = released === undefined ? this.#limits() : { timeoutMs: this.#requestMs() };
     const lease = await cluster.request<Lease>({
       method: "PUT",
       path: pathOf(leases, before.metadata),
       body,
-      ...limits,
+      ...this.#limits(),
     });
     this.#observed = observeLease(undefined, lease, this.#monotonicMs());
   }
@@ -186,15 +185,22 @@ export class LeaderElector {
     };
   }
 
+  /** A renewal that `stop` cut off may have reached the server: then the record is read anew and tried once more. */
   async #release(): Promise<void> {
+    const released = { holderIdentity: "", leaseDurationSeconds: 1 };
+    const fence = this.#term?.fence ?? 0;
     try {
-      await this.#update(this.#term?.fence ?? 0, false, { holderIdentity: "", leaseDurationSeconds: 1 });
+      try {
+        await this.#update(fence, false, released);
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        await this.#read();
+        if (this.holder === this.identity) await this.#update(fence, false, released);
+      }
     } catch (error) {
       const { cluster, name } = this.#options;
-      cluster.telemetry.log("warn", "The lease was not released; it will expire", {
-        lease: name,
-        error: String(error),
-      });
+      const fields = { lease: name, error: String(error) };
+      cluster.telemetry.log("warn", "The lease was not released; it will expire", fields);
     }
   }
 
@@ -218,8 +224,10 @@ export class LeaderElector {
     this.#options.cluster.telemetry.leading(this.#options.name, false);
   }
 
-  #limits(): { timeoutMs: number; signal: AbortSignal } {
-    return { timeoutMs: this.#requestMs(), signal: this.#aborter.signal };
+  /** A request of the candidacy ends with it; those that release the lease come after. */
+  #limits(): { timeoutMs: number; signal?: AbortSignal } {
+    const { signal } = this.#aborter;
+    return { timeoutMs: this.#requestMs(), ...(signal.aborted ? {} : { signal }) };
   }
 
   /** Leaves time for another try before the renew deadline. */

@@ -121,6 +121,25 @@ describe("watching", () => {
     expect(names(made)).toEqual(["new"]);
   });
 
+  test("tells of a pod that took a name while nobody watched as one removed and one added", async () => {
+    const seen: string[] = [];
+    server.put("rank");
+    const made = await started();
+    made.handle({
+      added: (object) => seen.push(`added ${object.metadata.uid}`),
+      updated: () => seen.push("updated"),
+      removed: (object) => seen.push(`removed ${object.metadata.uid}`),
+    });
+    const metadata = { name: "rank", namespace: "default", uid: "uid-new", resourceVersion: "500" };
+    server.watchFaults.push(refuse(410, "Expired"));
+    server.listFaults.push((response) => {
+      response.end(JSON.stringify({ metadata: { resourceVersion: "500" }, items: [{ metadata }] }));
+    });
+    server.endWatches("closed");
+    await eventually("three calls", () => seen.length === 3);
+    expect(seen).toEqual(["added uid-rank", "removed uid-rank", "added uid-new"]);
+  });
+
   test("survives HTTP 500 on watching again and misses nothing", async () => {
     const made = await started();
     server.watchFaults.push(refuse(500, "InternalError"), refuse(500, "InternalError"));

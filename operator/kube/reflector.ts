@@ -46,6 +46,9 @@ export interface ReflectorOptions<T extends KubeObject> extends Selection<T> {
 /** Failures of the watch in a row after which the cause may lie in the resource version: list again. */
 const failuresBeforeRelist = 5;
 
+/** A watch that lived so long was sound, even when nothing happened in it. */
+const longLifeMs = 60_000;
+
 export class Reflector<T extends KubeObject> {
   readonly #options: ReflectorOptions<T>;
   readonly #sink: ReflectorSink<T>;
@@ -121,11 +124,12 @@ export class Reflector<T extends KubeObject> {
     let failures = 0;
     while (!this.#isStopped()) {
       const before = this.#resourceVersion;
+      const startedAt = performance.now();
       const error = await this.#watchOnce();
       if (this.#isStopped()) return;
       const cause = causeOf(error);
       this.#options.cluster.telemetry.watchEnded(this.#options.resource.plural, cause);
-      const progressed = this.#resourceVersion !== before;
+      const progressed = this.#resourceVersion !== before || performance.now() - startedAt > longLifeMs;
       if (progressed) this.#backoff.reset();
       failures = progressed ? 0 : failures + 1;
       if (error !== undefined) this.#warn(`The watch ended (${cause})`, error);

@@ -63,6 +63,13 @@ describe("a work queue", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test("a delay beyond what a timer can hold does not fire at once", () => {
+    const queue = new WorkQueue({ name: "test" });
+    queue.addAfter("a", Infinity);
+    vi.advanceTimersByTime(24 * 60 * 60_000);
+    expect(queue.depth).toBe(0);
+  });
+
   test("on shutdown ends waiting workers, drops delays and waits for running work", async () => {
     const queue = new WorkQueue({ name: "test" });
     queue.add("a");

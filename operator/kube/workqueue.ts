@@ -17,6 +17,9 @@ export interface WorkQueueOptions {
   readonly monotonicMs?: (() => number) | undefined;
 }
 
+/** A longer timer would fire at once. */
+const longestTimerMs = 2 ** 31 - 1;
+
 export class WorkQueue {
   readonly name: string;
   readonly #minDelayMs: number;
@@ -63,14 +66,15 @@ export class WorkQueue {
       this.add(key);
       return;
     }
-    const dueAt = this.#monotonicMs() + delayMs;
+    const waitMs = Math.min(delayMs, longestTimerMs);
+    const dueAt = this.#monotonicMs() + waitMs;
     const present = this.#delayed.get(key);
     if (present !== undefined && present.dueAt <= dueAt) return;
     clearTimeout(present?.timer);
     const timer = setTimeout(() => {
       this.#delayed.delete(key);
       this.add(key);
-    }, delayMs);
+    }, waitMs);
     this.#delayed.set(key, { timer, dueAt });
   }
 
