@@ -73,8 +73,12 @@ class SafetensorsDir:
             raise ModelError("config.json: quantized safetensors are not supported")
         try:
             return _parse(fields)
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"config.json lacks or garbles {error}") from error
+        except ModelError:
+            raise
+        except KeyError as error:
+            raise ModelError(f"config.json lacks {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"config.json holds a wrong value: {error}") from error
 
 
 def _parse(fields: dict[str, Any]) -> ModelConfig:
