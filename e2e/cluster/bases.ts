@@ -2,7 +2,7 @@
  * Base images of our Dockerfiles. With an image registry these are the public ones that the Dockerfiles name;
  * without, they are made here from Debian packages, the npm package `node` and wheels.
  */
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { run, succeeds } from "./command.ts";
 import { step } from "./progress.ts";
@@ -35,15 +35,15 @@ async function addEngineWheels(tree: string): Promise<void> {
   const target = join(tree, "usr", "local", "lib", `python${version}`, "dist-packages");
   for (const wheel of wheels) await run(python, ["-m", "zipfile", "-e", wheel, target]);
   await rm(folder, { recursive: true });
-  await run("chroot", [
-    tree,
-    "python3",
-    "-c",
-    "import torch, gguf, aiohttp, pydantic, redis, safetensors, prometheus_client",
-  ]);
   const packages = join(tree, "usr", "lib", "python3", "dist-packages");
-  await rm(join(packages, "torch", "bin"), { recursive: true, force: true });
+  const torchPrograms = join(packages, "torch", "bin");
+  for (const name of await readdir(torchPrograms)) {
+    if (name.startsWith("test_")) await rm(join(torchPrograms, name));
+  }
   await rm(join(tree, "usr", "lib", "libtorch-test"), { recursive: true, force: true });
+  const modules =
+    "torch, torch.distributed, gguf, aiohttp, pydantic, redis, safetensors.torch, prometheus_client";
+  await run("chroot", [tree, "python3", "-c", `import ${modules}`]);
   await writeFile(join(tree, ENGINE_MARKER), `${ENGINE_WHEELS.join("\n")}\n`);
 }
 
@@ -87,7 +87,7 @@ async function recipe(name: BaseName): Promise<RootfsRecipe> {
     case "redis":
       return { name: "redis", suite: "trixie", packages: ["redis-server", "redis-tools"] };
     case "engine": {
-      const finish = { key: `${ENGINE_WHEELS.join(" ")} without tests`, apply: addEngineWheels };
+      const finish = { key: `${ENGINE_WHEELS.join(" ")} without test programs`, apply: addEngineWheels };
       return { name: "engine", suite: "trixie", packages: ENGINE_PACKAGES, finish };
     }
   }

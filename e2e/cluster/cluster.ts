@@ -1,6 +1,6 @@
 /** A Kubernetes cluster to install on: one that the user names, or one of containers that we make and remove. */
 import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { COREDNS_VERSION, ensureClients } from "./binaries.ts";
 import { cacheRoot } from "./cache.ts";
@@ -78,13 +78,17 @@ export async function advertiseGpus(cluster: Cluster): Promise<void> {
   );
 }
 
-async function describe(name: string, ownImage: boolean): Promise<Cluster> {
+/** What the nodes of a cluster of ours have had since it was made; later versions of the bases are not on them. */
+const layersFile = (name: string): string => join(clusterFolder(name), "known-layers.json");
+
+async function describe(name: string): Promise<Cluster> {
   const clients = await ensureClients(["kubectl", "helm"]);
+  const known = JSON.parse(await readFile(layersFile(name), "utf8")) as [string, number][];
   return {
     name,
     kubeconfigPath: join(clusterFolder(name), "kubeconfig"),
     nodes: nodeNames(name, WORKERS),
-    knownLayers: ownImage ? (await ensureNodeStore()).known : new Map<string, number>(),
+    knownLayers: new Map(known),
     kubectlPath: clients.kubectl,
     helmPath: clients.helm,
   };
@@ -112,12 +116,15 @@ async function create(name: string, source: NodeSource): Promise<void> {
   const folder = clusterFolder(name);
   await mkdir(folder, { recursive: true });
   const storeOf = (node: string): string => join(folder, "nodes", node, "containerd");
+  let known: ReadonlyMap<string, number> = new Map();
   if (source.own) {
     const store = await ensureNodeStore();
+    known = store.known;
     await step("giving each node its image store", async () => {
       for (const node of nodeNames(name, WORKERS)) await copyStore(store, storeOf(node));
     });
   }
+  await writeFile(layersFile(name), JSON.stringify([...known]));
   const config = kindConfig({
     name,
     workers: WORKERS,
@@ -143,9 +150,8 @@ async function answers(cluster: Cluster): Promise<boolean> {
 /** A running cluster of this name, made when there is none that answers. */
 export async function up(name: string): Promise<Cluster> {
   await ensureDocker();
-  const marker = join(clusterFolder(name), "nodes");
   if (existsSync(join(clusterFolder(name), "kubeconfig"))) {
-    const cluster = await describe(name, existsSync(marker));
+    const cluster = await describe(name);
     if (await answers(cluster)) {
       await advertiseGpus(cluster);
       return cluster;
@@ -160,7 +166,7 @@ export async function up(name: string): Promise<Cluster> {
     await down(name).catch(() => undefined);
     throw error;
   }
-  const cluster = await describe(name, source.own);
+  const cluster = await describe(name);
   await step("waiting for every node and for DNS", async () => {
     await kubectl(cluster, ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]);
     await kubectl(cluster, [
