@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from csps_engine.config import EngineConfig, read_config
+from csps_engine.metrics import Metrics
+from csps_engine.scheduler.request import PoolRequest
+from csps_engine.state.publisher import StatePublisher
+from csps_engine.state.verbs import read_verb
+from csps_engine.wire.generated import RankState
+
+KEYS = "csps:{ns/chat}:"
+
+
+class RedisProcess:
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._folder = folder
+        self.client = Redis(port=self.port, decode_responses=True)
+        self.start()
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        assert program is not None, "redis-server is needed on PATH"
+        self._process = subprocess.Popen(
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("redis-server did not start")
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait(5)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    process = RedisProcess(tmp_path)
+    yield process
+    process.client.close()
+    process.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path, redis: RedisProcess) -> EngineConfig:
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "url").write_text(f"redis://127.0.0.1:{redis.port}/0\n")
+    return read_config(
+        {
+            "CSPS_NAMESPACE": "ns",
+            "CSPS_DEPLOYMENT": "chat",
+            "CSPS_GROUP": "chat-decode",
+            "CSPS_ROLE": "decode",
+            "CSPS_RANK_ID": "chat-decode-0",
+            "CSPS_INCARNATION": "uid",
+            "CSPS_ADDRESS": "127.0.0.1",
+            "CSPS_CONTROL_TOKEN_FILE": str(tmp_path / "token"),
+            "CSPS_REDIS_URL_FILE": str(tmp_path / "url"),
+            "CSPS_MODEL_PATH": str(tmp_path),
+            "CSPS_MODEL_NAME": "m",
+            "CSPS_CONTEXT_LENGTH": "100",
+        }
+    )
+
+
+def state_of(config: EngineConfig) -> RankState:
+    return RankState(
+        rank=config.rank,
+        role="decode",
+        deployment="chat",
+        group="chat-decode",
+        phase="serving",
+        reason="",
+        fence=1,
+        generation=1,
+        epoch=4,
+        epoch_members=["chat-decode-0"],
+        coordinator=config.rank,
+        model="m",
+        kv_format="f",
+        context_length=100,
+        page_tokens=64,
+        pages_total=10,
+        pages_free=7,
+        pool_pages_total=10,
+        pool_pages_free=7,
+        running=1,
+        waiting=0,
+        last_break="",
+    )
+
+
+def request(name: str) -> PoolRequest:
+    pages = [("chat-decode-0", 3), ("chat-decode-0", 4), ("chat-decode-1", 0)]
+    return PoolRequest(name, 4, 130, 20, pages, "chat-decode-0", 1.0)
+
+
+def play(config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]]) -> None:
+    """Run a publisher while `scene` plays."""
+
+    async def run() -> None:
+        publisher, metrics = StatePublisher(config), Metrics()
+        publisher.token_bytes = 1000
+        publisher.watch(lambda: state_of(config), metrics)
+        running = asyncio.create_task(publisher.run())
+        try:
+            await asyncio.wait_for(scene(publisher, metrics), 20)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("not within 15 s")
+
+
+def test_a_rank_reports_itself_and_where_kv_lies(config: EngineConfig, redis: RedisProcess) -> None:
+    async def scene(publisher: StatePublisher, _: Metrics) -> None:
+        await until(lambda: redis.client.hexists(KEYS + "ranks", "chat-decode-0"))
+        publisher.put(request("r1"))
+        publisher.put(request("r2"))
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 2)
+        publisher.remove("r2")
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 1)
+
+    play(config, scene)
+    report = json.loads(redis.client.hget(KEYS + "ranks", "chat-decode-0"))
+    assert (report["incarnation"], report["epoch"], report["coordinator"]) == ("uid", 4, True)
+    assert (report["pagesFree"], report["rank"]["controlPort"]) == (7, 9000)
+    shard_map = json.loads(redis.client.hget(KEYS + "shards", "r1"))
+    assert (shard_map["pool"], shard_map["epoch"]) == ("chat-decode", 4)
+    assert shard_map["shards"] == [
+        {"rankId": "chat-decode-0", "firstToken": 0, "tokens": 128, "bytes": 128_000},
+        {"rankId": "chat-decode-1", "firstToken": 128, "tokens": 64, "bytes": 64_000},
+    ]
+
+
+def test_redis_may_vanish_and_everything_is_published_again(config: EngineConfig, redis: RedisProcess) -> None:
+    async def scene(publisher: StatePublisher, metrics: Metrics) -> None:
+        publisher.put(request("before"))
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 1)
+        redis.stop()
+        publisher.put(request("while-away"))
+        await until(lambda: metrics.state_dropped._value.get() >= 2)
+        redis.start()
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 2)
+
+    play(config, scene)
+    assert set(redis.client.hkeys(KEYS + "shards")) == {"before", "while-away"}
+
+
+def test_without_a_redis_nothing_is_tried(config: EngineConfig) -> None:
+    async def run() -> None:
+        publisher = StatePublisher(dataclasses.replace(config, redis_url_file=""))
+        publisher.put(request("r"))
+        await asyncio.wait_for(publisher.run(), 1)
+
+    asyncio.run(run())
+
+
+def test_a_verb_takes_exactly_its_arguments() -> None:
+    verb = read_verb("shard_remove")
+    assert verb.key_names("ns/chat") == [KEYS + "shards", KEYS + "shardExpiry"]
+    assert verb.arguments({"epoch": 3, "requestId": "r"}) == ["r", "3"]
+    with pytest.raises(ValueError, match="shard_remove takes"):
+        verb.arguments({"requestId": "r"})
