@@ -1,18 +1,22 @@
 /** JSON lines on standard output. Prompts, answers and keys are never logged. */
-import { createLogger, format, transports } from "winston";
+import winston from "winston";
+
+type Say = (message: string, detail?: Record<string, unknown>) => void;
 
 export interface Log {
-  debug(message: string, detail?: Record<string, unknown>): void;
-  info(message: string, detail?: Record<string, unknown>): void;
-  warn(message: string, detail?: Record<string, unknown>): void;
-  error(message: string, detail?: Record<string, unknown>): void;
+  readonly debug: Say;
+  readonly info: Say;
+  readonly warn: Say;
+  readonly error: Say;
 }
 
 export function createLog(level: "debug" | "info" | "warn" | "error"): Log {
-  const logger = createLogger({
+  // winston's types describe its own transports by interfaces that do not extend the class that is asked for.
+  const output: unknown = new winston.transports.Stream({ stream: process.stdout });
+  const logger = winston.createLogger({
     level,
-    format: format.combine(format.timestamp(), format.json()),
-    transports: [new transports.Console()],
+    format: winston.format.combine(winston.format.timestamp(), winston.format.json()),
+    transports: [output as winston.transport],
   });
   return {
     debug: (message, detail) => void logger.debug(message, detail),

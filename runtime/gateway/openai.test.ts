@@ -87,7 +87,11 @@ describe("the official client", () => {
   it("ends at max_tokens with finish_reason length", async () => {
     const openai = await start();
     for (const max_tokens of [1, 2, 5]) {
-      const whole = await openai.chat.completions.create({ model: "tiny", messages, max_tokens });
+      const whole = await openai.chat.completions.create({
+        model: "tiny",
+        messages,
+        max_completion_tokens: max_tokens,
+      });
       expect(whole.choices[0]?.message.content).toBe(hello.slice(0, max_tokens));
       expect(whole.choices[0]?.finish_reason).toBe("length");
       expect(whole.usage?.completion_tokens).toBe(max_tokens);
@@ -115,8 +119,10 @@ describe("the official client", () => {
       max_tokens: 9,
       stream: true,
     });
-    const texts = ["", ""];
-    for await (const { choices } of stream) for (const { index, text } of choices) texts[index] += text;
+    const texts: [string, string] = ["", ""];
+    for await (const { choices } of stream) {
+      for (const { index, text } of choices) texts[index === 0 ? 0 : 1] += text;
+    }
     expect(texts).toEqual(["ok", "ok"]);
   });
 

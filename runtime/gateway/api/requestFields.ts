@@ -1,6 +1,7 @@
 /** Fields that completions and chat share, and the parameters that neither supports. */
 import { z } from "zod";
-import { ApiError, badRequest } from "./apiError.ts";
+import type { ApiError } from "./apiError.ts";
+import { badRequest } from "./apiError.ts";
 
 /** OpenAI's clients send null for "not set". */
 export function optional<Schema extends z.ZodType>(schema: Schema) {

@@ -180,7 +180,7 @@ function take({ tokenId, logprob, topLogprobs }: TokenEvent, progress: Progress)
 
 /** Generous: a prefill may stand in its group's queue, and a rank that dies shows sooner by other signs. */
 function prefillMs(tokens: number): number {
-  return 60_000 + 50 * tokens;
+  return 180_000 + 50 * tokens;
 }
 
 /** Pages have to outlive the prefill; decoding refreshes the lease. */

@@ -47,7 +47,7 @@ export interface Patience {
   readonly stallMs: number;
   /** Prefills in a row that may fail before a token is decoded. */
   readonly attempts: number;
-  /** Longest silence of a prefill, which may stand in a group's queue; a dead rank shows earlier by not being seen. */
+  /** Longest silence of a prefill, which may stand in a group's queue; a dead rank shows sooner by not being seen. */
   readonly prefillIdleMs: number;
   readonly decodeIdleMs: number;
   /** A rank unseen for so long is taken for dead, and what runs there is broken off. */
@@ -58,7 +58,7 @@ export const defaultPatience: Patience = {
   queueMs: 10_000,
   stallMs: 30_000,
   attempts: 4,
-  prefillIdleMs: 120_000,
+  prefillIdleMs: 600_000,
   decodeIdleMs: 20_000,
   unseenMs: 10_000,
 };

@@ -7,6 +7,14 @@ import { badRequest } from "../api/apiError.ts";
 import type { TokenTable } from "./tokenBytes.ts";
 import { tokenTable } from "./tokenBytes.ts";
 
+/** What is used of the library: its own declarations import each other in a way that does not resolve here. */
+type TokenizerClass = new (
+  tokenizer: object,
+  config: object,
+) => { encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] } };
+
+const HuggingFaceTokenizer = Tokenizer as unknown as TokenizerClass;
+
 export interface Speech {
   readonly descriptor: ModelDescriptor;
   readonly table: TokenTable;
@@ -20,7 +28,7 @@ export interface Speech {
 
 /** Builds the tokenizer and the template once; this takes a moment for a large vocabulary. */
 export function createSpeech(descriptor: ModelDescriptor): Speech {
-  const tokenizer = new Tokenizer(descriptor.tokenizer, descriptor.tokenizerConfig);
+  const tokenizer = new HuggingFaceTokenizer(descriptor.tokenizer, descriptor.tokenizerConfig);
   const template = descriptor.chatTemplate === "" ? undefined : new Template(descriptor.chatTemplate);
   const bos = descriptor.addBos && descriptor.bosTokenId !== undefined ? [descriptor.bosTokenId] : [];
 
