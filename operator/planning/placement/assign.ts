@@ -18,15 +18,11 @@ export function assignNodes(
     .sort((a, b) => (room[b.index] ?? 0) - (room[a.index] ?? 0) || (a.value < b.value ? -1 : 1));
   const nodes: number[] = [];
   let left = ranks;
-  for (const child of children) {
+  for (const [index, child] of children.entries()) {
     if (left === 0) break;
     const space = room[child.index] ?? 0;
     if (space >= left) {
-      // The last share goes where the least is left over, so that roomy domains stay whole.
-      const tightest = children.findLast(
-        (one) => (room[one.index] ?? 0) >= left && !taken(children, one, child),
-      );
-      nodes.push(...assignNodes(tree, tightest ?? child, left, room));
+      nodes.push(...assignNodes(tree, tightest(children.slice(index), left, room) ?? child, left, room));
       left = 0;
     } else {
       nodes.push(...assignNodes(tree, child, space, room));
@@ -36,7 +32,9 @@ export function assignNodes(
   return nodes;
 }
 
-/** Children before `current` in the order have been filled already. */
-function taken(children: readonly Domain[], one: Domain, current: Domain): boolean {
-  return children.indexOf(one) < children.indexOf(current);
+/** The last share goes where the least is left over, so that roomy domains stay whole; then the name decides. */
+function tightest(open: readonly Domain[], ranks: number, room: readonly number[]): Domain | undefined {
+  const holding = open.filter((domain) => (room[domain.index] ?? 0) >= ranks);
+  const least = Math.min(...holding.map((domain) => room[domain.index] ?? 0));
+  return holding.find((domain) => (room[domain.index] ?? 0) === least);
 }

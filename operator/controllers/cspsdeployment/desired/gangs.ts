@@ -8,7 +8,6 @@ type Common = Pick<
   "deployment" | "model" | "engine" | "stateStoreSecret" | "controlTokenSecret"
 >;
 
-const defaultRank = { terminationGracePeriodSeconds: 60 };
 
 export function desiredGroups(design: DeploymentDesign): Desired<SPGroup>[] {
   return Array.from({ length: design.spec.prefill.groups }, (_, ordinal) => desiredGroup(design, ordinal));
@@ -20,7 +19,7 @@ function desiredGroup(design: DeploymentDesign, ordinal: number): Desired<SPGrou
   const shape = {
     ...common(design),
     tensorParallel: prefill.tensorParallel,
-    rank: prefill.rank ?? defaultRank,
+    rank: prefill.rank,
     mode,
   };
   return {
@@ -41,7 +40,7 @@ export function desiredPool(design: DeploymentDesign): Desired<DecodePool> {
   const shape = {
     ...common(design),
     tensorParallel: decode.tensorParallel,
-    rank: decode.rank ?? defaultRank,
+    rank: decode.rank,
     ...(decode.kvCacheMemory === undefined ? {} : { kvCacheMemory: decode.kvCacheMemory }),
   };
   return {

@@ -1,0 +1,94 @@
+/** Builders with defaults for the tests of planning. */
+import type { GangObservation, RankPod } from "../gang/observed.ts";
+import type { RankShape } from "../placement/eligibility.ts";
+import type { Cluster, PlacementRequest } from "../placement/place.ts";
+import { defaultLevels, withNamedLevels } from "../topology/level.ts";
+import { clusterSnapshot, type NodeView, type PodOnNode } from "../topology/snapshot.ts";
+import { topologyTree } from "../topology/tree.ts";
+
+export interface NodeShape {
+  readonly name: string;
+  readonly gpus?: number;
+  readonly rack?: string;
+  readonly zone?: string;
+  readonly clique?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly ready?: boolean;
+  readonly unschedulable?: boolean;
+  readonly taints?: readonly { key: string; value?: string; effect: string }[];
+}
+
+export function aNode(shape: NodeShape): NodeView {
+  const { name, gpus = 1, rack, zone, clique, ready = true, unschedulable = false, taints = [] } = shape;
+  const labels: Record<string, string> = { "kubernetes.io/hostname": name, ...shape.labels };
+  if (rack !== undefined) labels["csps.io/rack"] = rack;
+  if (zone !== undefined) labels["topology.kubernetes.io/zone"] = zone;
+  if (clique !== undefined) labels["nvidia.com/gpu.clique"] = clique;
+  return {
+    metadata: { name, labels },
+    spec: { unschedulable, taints },
+    status: {
+      allocatable: { cpu: "8", memory: "16Gi", pods: "110", "nvidia.com/gpu": String(gpus) },
+      conditions: [{ type: "Ready", status: ready ? "True" : "Unknown" }],
+    },
+  };
+}
+
+export function aPod(node: string, gpus: number): PodOnNode {
+  return { node, spec: { containers: [{ resources: { limits: { "nvidia.com/gpu": gpus } } }] } };
+}
+
+export function aCluster(
+  nodes: readonly NodeShape[],
+  pods: readonly PodOnNode[] = [],
+  named: readonly string[] = [],
+): Cluster {
+  const snapshot = clusterSnapshot(nodes.map(aNode), pods);
+  return { snapshot, tree: topologyTree(snapshot, withNamedLevels(defaultLevels, named)) };
+}
+
+export const oneGpu: RankShape = {
+  request: { "nvidia.com/gpu": 1000, pods: 1000 },
+  nodeSelector: {},
+  tolerations: [],
+};
+
+export function aRequest(over: Partial<PlacementRequest> = {}): PlacementRequest {
+  return { shape: oneGpu, ranks: 1, stayWith: [], near: [], siblings: [], ...over };
+}
+
+/** A rank that runs, is Ready and is of revision r1. */
+export function aRankPod(ordinal: number, over: Partial<RankPod> = {}): RankPod {
+  return {
+    rankId: `g-${String(ordinal)}`,
+    ordinal,
+    uid: `uid-${String(ordinal)}`,
+    revision: "r1",
+    gated: false,
+    node: `n${String(ordinal)}`,
+    bound: true,
+    phase: "Running",
+    ready: true,
+    address: `10.0.0.${String(ordinal)}`,
+    nodeReady: true,
+    deletingForMs: undefined,
+    unschedulableForMs: undefined,
+    exitReason: undefined,
+    ...over,
+  };
+}
+
+/** A gang of two whose engines are silent and that has had no roster. */
+export function anObservation(over: Partial<GangObservation> = {}): GangObservation {
+  return {
+    spec: { group: "g", revision: "r1", ranks: 2, minRanks: 1 },
+    pods: [],
+    engines: new Map(),
+    silentForMs: new Map(),
+    memory: { rosterGeneration: 0, rosterMembers: [], failuresMs: [], restarts: 0, lastFailure: "" },
+    nowMs: 1_000_000,
+    gatedForMs: 0,
+    answeringForMs: 0,
+    ...over,
+  };
+}
