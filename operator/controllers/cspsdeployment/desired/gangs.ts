@@ -8,7 +8,6 @@ type Common = Pick<
   "deployment" | "model" | "engine" | "stateStoreSecret" | "controlTokenSecret"
 >;
 
-
 export function desiredGroups(design: DeploymentDesign): Desired<SPGroup>[] {
   return Array.from({ length: design.spec.prefill.groups }, (_, ordinal) => desiredGroup(design, ordinal));
 }
