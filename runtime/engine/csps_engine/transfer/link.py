@@ -1,0 +1,164 @@
+"""One connection that pushes the KV of one prompt to one decode rank, from a thread of its own.
+
+Frames are sent ahead of their answers, up to a window, so that the link is busy while acknowledgements travel.
+The queue is bounded: when a link cannot keep up, the computing thread waits rather than memory growing.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+import zlib
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from csps_engine.core.kvshape import KvShape
+from csps_engine.refusal import Refused, refuse
+from csps_engine.scheduler.replica import IncomingPage
+from csps_engine.transfer.frame import FrameHeader, TransferBroken, receive_json, send_json
+from csps_engine.wire.generated import Failure, RankRef
+
+WINDOW_FRAMES = 8
+QUEUE_FRAMES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Pages of one layer for one holder: k and v of each page, [kv_heads, tokens, head_dim]."""
+
+    layer: int
+    pages: tuple[IncomingPage, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What all frames of a link have in common."""
+
+    request_id: str
+    version: int
+    holder: RankRef
+    token: str
+    shape: KvShape
+    deadline: float
+    """time.monotonic() by which everything must be acknowledged."""
+
+
+class Link:
+    """Made by one thread, which submits, finishes and polls."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._queue: queue.Queue[Outgoing | None] = queue.Queue(QUEUE_FRAMES)
+        self._unanswered: deque[int] = deque()
+        self._done = threading.Event()
+        self.failure: Failure | None = None
+        """Why the push failed; set at the latest when `done` is."""
+        self.acknowledged_bytes = 0
+        threading.Thread(target=self._run, name=f"push-{errand.holder.rank_id}", daemon=True).start()
+
+    def submit(self, frame: Outgoing) -> None:
+        """Queue a frame; one of a failed link is dropped, for `failure` tells already."""
+        self._put(frame)
+
+    def finish(self) -> None:
+        """Say that no more frames come."""
+        self._put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the link is done (all acknowledged, or failed) after at most `seconds`."""
+        return self._done.wait(max(0.0, seconds))
+
+    def _put(self, item: Outgoing | None) -> None:
+        while not self._done.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def _run(self) -> None:
+        try:
+            with self._connect() as connection:
+                self._push_all(connection)
+        except Refused as refused:
+            self.failure = refused.failure
+        except (OSError, TransferBroken, queue.Empty) as error:
+            late = time.monotonic() >= self._errand.deadline
+            self.failure = Failure(
+                code="deadline_exceeded" if late else "lost_pages",
+                message=f"KV could not be pushed to {self._errand.holder.rank_id}: {error!r}",
+            )
+        finally:
+            self._done.set()
+
+    def _connect(self) -> socket.socket:
+        holder = self._errand.holder
+        connection = socket.create_connection((holder.address, holder.transfer_port), timeout=min(5.0, self._left()))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_json(connection, {"token": self._errand.token})
+        self._read_answer(connection)
+        return connection
+
+    def _push_all(self, connection: socket.socket) -> None:
+        while (frame := self._next(connection)) is not None:
+            self._send(connection, frame)
+            if len(self._unanswered) >= WINDOW_FRAMES:
+                self._acknowledge(connection)
+        while self._unanswered:
+            self._acknowledge(connection)
+
+    def _next(self, connection: socket.socket) -> Outgoing | None:
+        """The next frame; answers are read while none is queued, so a refusal shows early."""
+        while self._unanswered and self._queue.empty():
+            self._acknowledge(connection)
+        return self._queue.get(timeout=self._left())
+
+    def _send(self, connection: socket.socket, frame: Outgoing) -> None:
+        errand, shape = self._errand, self._errand.shape
+        payload = b"".join(_raw(tensor) for tensor in (*frame.keys, *frame.values))
+        header = FrameHeader(
+            request_id=errand.request_id,
+            incarnation=errand.holder.incarnation,
+            version=errand.version,
+            layer=frame.layer,
+            pages=frame.pages,
+            dtype=shape.dtype,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            crc32=zlib.crc32(payload),
+        )
+        connection.settimeout(self._left())
+        send_json(connection, header.to_json())
+        connection.sendall(payload)
+        self._unanswered.append(len(payload))
+
+    def _acknowledge(self, connection: socket.socket) -> None:
+        self._read_answer(connection)
+        self.acknowledged_bytes += self._unanswered.popleft()
+
+    def _read_answer(self, connection: socket.socket) -> None:
+        connection.settimeout(self._left())
+        answer = receive_json(connection)
+        if answer is None:
+            raise TransferBroken("the holder closed the connection")
+        if answer:
+            failure = {"code": answer.get("code"), "message": f"{self._errand.holder.rank_id}: {answer.get('message')}"}
+            raise Refused(Failure.model_validate(failure))
+
+    def _left(self) -> float:
+        left = self._errand.deadline - time.monotonic()
+        if left <= 0:
+            raise refuse("deadline_exceeded", f"KV was not acknowledged by {self._errand.holder.rank_id} in time")
+        return left
+
+
+def _raw(tensor: Tensor) -> bytes:
+    """The tensor's bytes in row-major order; works for types that numpy does not know."""
+    return tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,154 @@
+"""The transfer port of a decode rank: takes KV pages, checks them, stores them while their reservation stands."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import socket
+import threading
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from csps_engine.core.kvshape import DTYPE_BYTES
+from csps_engine.kv.pool import KvPool
+from csps_engine.metrics import Metrics
+from csps_engine.refusal import Refused, refuse
+from csps_engine.scheduler.replica import Replica
+from csps_engine.transfer.frame import (
+    FrameHeader,
+    TransferBroken,
+    header_from_json,
+    receive_exactly,
+    receive_json,
+    send_json,
+)
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 60.0
+MAX_PAYLOAD_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class PageStore:
+    """Where received pages go, and by whose word."""
+
+    incarnation: str
+    replica: Replica
+    pool: KvPool
+    metrics: Metrics
+
+    def payload_bytes(self, header: FrameHeader) -> int:
+        """Checks the frame's form against the pool's; raises TransferBroken as its length is then unknown."""
+        shape = self.pool.shape
+        asked = (header.dtype, header.kv_heads, header.head_dim)
+        if asked != (shape.dtype, shape.kv_heads, shape.head_dim):
+            raise TransferBroken(f"KV of form {asked} does not fit this pool")
+        size = sum(page.tokens for page in header.pages) * shape.token_layer_bytes()
+        if not 0 < size <= MAX_PAYLOAD_BYTES or min(page.tokens for page in header.pages) < 1:
+            raise TransferBroken(f"a payload of {size} bytes is out of bounds")
+        return size
+
+    def take(self, header: FrameHeader, payload: bytearray) -> None:
+        """Store a frame; raises Refused when it may not be stored."""
+        if header.incarnation != self.incarnation:
+            raise refuse("wrong_incarnation", f"this is incarnation {self.incarnation}")
+        if zlib.crc32(payload) != header.crc32:
+            raise refuse("bad_request", "crc32: the payload was damaged on its way")
+        self.replica.write(
+            header.request_id,
+            header.version,
+            header.layer,
+            header.pages,
+            lambda: self._store(header, payload),
+        )
+        self.metrics.kv_received.inc(len(payload))
+
+    def _store(self, header: FrameHeader, payload: bytearray) -> None:
+        flat = torch.frombuffer(payload, dtype=getattr(torch, header.dtype))
+        keys, values = flat.split(len(payload) // 2 // DTYPE_BYTES[header.dtype])
+        at = 0
+        for page in header.pages:
+            size = page.tokens * header.kv_heads * header.head_dim
+            shape = (header.kv_heads, page.tokens, header.head_dim)
+            k, v = _view(keys, at, size, shape), _view(values, at, size, shape)
+            self.pool.write(header.layer, page.slot, k, v)
+            at += size
+
+
+class TransferServer:
+    """Accepts connections; a daemon thread each."""
+
+    def __init__(self, host: str, port: int, token: str, store: PageStore) -> None:
+        self._token = token
+        self._store = store
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=128)
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, name="transfer-accept", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop accepting and end every connection."""
+        # A blocked accept() keeps the socket alive until it is shut down.
+        _shut(self._listener)
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            _shut(connection)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, peer = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._connections.add(connection)
+            threading.Thread(target=self._serve, args=(connection, peer[0]), name="transfer", daemon=True).start()
+
+    def _serve(self, connection: socket.socket, peer: str) -> None:
+        try:
+            connection.settimeout(IDLE_SECONDS)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._greet(connection)
+            while (document := receive_json(connection)) is not None:
+                header = header_from_json(document)
+                payload = receive_exactly(connection, self._store.payload_bytes(header))
+                send_json(connection, self._answer(header, payload))
+        except (OSError, TransferBroken) as error:
+            log.info("transfer connection from %s ended: %s", peer, error)
+        finally:
+            _shut(connection)
+            with self._lock:
+                self._connections.discard(connection)
+
+    def _greet(self, connection: socket.socket) -> None:
+        hello = receive_json(connection) or {}
+        if not hmac.compare_digest(str(hello.get("token", "")).encode(), self._token.encode()):
+            send_json(connection, {"code": "unauthorized", "message": "the transfer token is wrong"})
+            raise TransferBroken("wrong token")
+        send_json(connection, {})
+
+    def _answer(self, header: FrameHeader, payload: bytearray) -> dict[str, str]:
+        try:
+            self._store.take(header, payload)
+        except Refused as refused:
+            self._store.metrics.frames_refused.labels(refused.failure.code).inc()
+            return {"code": refused.failure.code, "message": refused.failure.message}
+        return {}
+
+
+def _view(flat: Tensor, at: int, size: int, shape: tuple[int, int, int]) -> Tensor:
+    return flat[at : at + size].view(shape)
+
+
+def _shut(connection: socket.socket) -> None:
+    # Shut by the other end already: closing is all that is left.
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
