@@ -218,7 +218,7 @@ describe("events", () => {
 });
 
 describe("leader election", () => {
-  const terms = { durationMs: 3_000, renewDeadlineMs: 2_000, retryMs: 300 };
+  const terms = { durationMs: 5_000, renewDeadlineMs: 3_500, retryMs: 400 };
 
   test("one of two leads; on release the other takes over at once with a higher fence", async () => {
     const namespace = await makeNamespace("election");
@@ -230,7 +230,7 @@ describe("leader election", () => {
     second.start();
     await eventually("the second has looked", () => second.holder === "first");
     // Longer than the lease: renewals keep it.
-    await new Promise((resolve) => setTimeout(resolve, 3_500));
+    await new Promise((resolve) => setTimeout(resolve, 5_500));
     expect([first.isLeader, second.isLeader]).toEqual([true, false]);
     const fence = first.fence ?? 0;
 
@@ -269,7 +269,7 @@ describe("leader election", () => {
     lostFence = isolated.fence ?? 0;
     other.start();
     proxy.cut();
-    await eventually("the other leads", () => other.isLeader, 15_000);
+    await eventually("the other leads", () => other.isLeader, 20_000);
     expect(lost).toHaveLength(1);
     expect(other.fence).toBe(lostFence + 1);
     proxy.restore();
