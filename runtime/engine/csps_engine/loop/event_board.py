@@ -7,10 +7,11 @@ streams are forgotten after a while.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
+from csps_engine.refusal import refuse
 from csps_engine.wire.generated import WireMessage
 
 KEPT_SECONDS = 60.0
@@ -20,10 +21,17 @@ KEPT_SECONDS = 60.0
 class EventStream:
     """NDJSON lines of one request."""
 
+    about: Hashable
+    """What was asked: the same id with something else is another request."""
     lines: list[bytes] = field(default_factory=list)
     ended_at: float | None = None
     followers: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def failed(self) -> bool:
+        """Ended with an error, so that asking again may succeed."""
+        return self.ended_at is not None and bool(self.lines) and b'"type":"error"' in self.lines[-1]
 
     async def follow(self) -> AsyncIterator[bytes]:
         """Every line from the first on, until the stream ends."""
@@ -50,13 +58,25 @@ class EventBoard:
         self._loop = loop
         self._streams: dict[str, EventStream] = {}
 
-    def get(self, request_id: str) -> EventStream | None:
-        return self._streams.get(request_id)
+    def running(self, request_id: str, about: Hashable) -> EventStream | None:
+        """The stream of the same request that is not over; raises Refused when that id asks for something else."""
+        stream = self._streams.get(request_id)
+        if stream is None or stream.ended_at is not None:
+            return None
+        if stream.about != about:
+            raise refuse("bad_request", f"requestId: {request_id} is under way with other content")
+        return stream
 
-    def open(self, request_id: str) -> EventStream:
+    def done(self, request_id: str, about: Hashable) -> EventStream | None:
+        """The stream of the same request that ended well."""
+        stream = self._streams.get(request_id)
+        ended = stream is not None and stream.ended_at is not None and not stream.failed
+        return stream if stream is not None and ended and stream.about == about else None
+
+    def open(self, request_id: str, about: Hashable) -> EventStream:
         """A fresh stream; an ended one of the same id is forgotten."""
         self._forget()
-        stream = self._streams[request_id] = EventStream()
+        stream = self._streams[request_id] = EventStream(about)
         return stream
 
     def discard(self, request_id: str) -> None:

@@ -17,31 +17,28 @@ from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import StepPlan, StepResult
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.epoch_work import Epoch, Load
-from csps_engine.loop.reports import PostEvents, ShardReports, error_event, token_event
-from csps_engine.metrics import Metrics
+from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.contracts import Decode
 from csps_engine.pipeline.decode import DecodeRunner
 from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.pool_book import NoPages, PoolBook, PoolMember
 from csps_engine.scheduler.replica import Replica
-from csps_engine.scheduler.request import DecodeOrder, EndReason, PoolRequest
+from csps_engine.scheduler.request import DecodeOrder, PoolRequest
 from csps_engine.scheduler.ticks import Tick
-from csps_engine.wire.generated import DecodeDone, Failure, FailureCode, WireMessage
+from csps_engine.wire.generated import Failure, FailureCode
 
 
 class PoolWork:
     """See EpochWork. The public verbs (reserve, begin, cancel) run on the engine thread of the coordinator."""
 
-    def __init__(
-        self, model: Llama, pool: KvPool, replica: Replica, metrics: Metrics, post: PostEvents, shards: ShardReports
-    ) -> None:
+    def __init__(self, model: Llama, pool: KvPool, replica: Replica, reporter: PoolReporter, max_batch: int) -> None:
         self._model = model
         self._pool = pool
         self._replica = replica
-        self._metrics = metrics
-        self._post = post
-        self._shards = shards
+        self._reporter = reporter
+        self._max_batch = max_batch
+        self._closed: frozenset[str] = frozenset()
         self._book = PoolBook()
         self._epoch: Epoch | None = None
         self._mesh: Mesh | None = None
@@ -50,11 +47,7 @@ class PoolWork:
         self._ended: list[str] = []
         self._new: list[str] = []
         self._unconfirmed: list[tuple[Future[Any], PoolRequest]] = []
-        self._last_token_at: dict[str, float] = {}
-        self.max_batch = 64
         self.load = Load(pages_total=pool.slots, pages_free=pool.slots)
-
-    # -- verbs ---------------------------------------------------------------------------------------------
 
     def reserve(self, request_id: str, prompt_tokens: int, max_new_tokens: int, lease_ms: int) -> Future[PoolRequest]:
         """Resolves once every member knows the reservation; raises Refused."""
@@ -79,7 +72,7 @@ class PoolWork:
         future: Future[PoolRequest] = Future()
         if self._book.requests.get(request_id) is not known:
             self._new.append(request_id)
-            self._shards.put(answer)
+            self._reporter.held(answer)
         self._unconfirmed.append((future, answer))
         self._count()
         return future
@@ -108,9 +101,7 @@ class PoolWork:
 
     def close_rank(self, rank_ids: frozenset[str]) -> None:
         """Place no new pages on these ranks."""
-        self._book.closed = rank_ids
-
-    # -- EpochWork -----------------------------------------------------------------------------------------
+        self._closed = self._book.closed = rank_ids
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         self._epoch, self._mesh, self._sync = epoch, mesh, True
@@ -121,9 +112,11 @@ class PoolWork:
             PoolMember(member.rank_id, member.incarnation, count)
             for member, (count,) in zip(epoch.members, pages, strict=True)
         ]
+        self._book.closed = self._closed
         if epoch.coordinates:
             for request_id in self._book.start_epoch(epoch.number, members):
-                self._fail(request_id, "lost_pages", "a rank that held KV of this request is gone")
+                self._reporter.failed(request_id, "lost_pages", "a rank that held KV of this request is gone")
+                self._reporter.freed(request_id)
         else:
             self._abandon("epoch_broken", "another rank coordinates the pool now")
         self._count()
@@ -133,7 +126,7 @@ class PoolWork:
             self._drop(request_id)
         book, sync = self._book, self._sync
         held = tuple(book.holding(r) for r in (book.requests if sync else self._new) if r in book.requests)
-        rows = book.rows(self.max_batch)
+        rows = book.rows(self._max_batch)
         admitted = tuple(book.unchecked())
         tick = Tick("decode" if rows else "idle", "", sync, tuple(self._ended), held, admitted, rows)
         if not (sync or rows or held or admitted or self._ended or self._unconfirmed):
@@ -175,8 +168,7 @@ class PoolWork:
 
     def give_up(self, reason: str) -> None:
         self._abandon("epoch_broken", reason)
-
-    # -- inside --------------------------------------------------------------------------------------------
+        self._count()
 
     def _check_complete(self, admitted: tuple[str, ...], mesh: Mesh) -> None:
         """Ask every holder whether it has all KV of the prompts; collective."""
@@ -189,7 +181,7 @@ class PoolWork:
             if request is None:
                 continue
             if pages:
-                self._fail(request_id, "lost_pages", f"{pages} pages of the prompt's KV did not arrive")
+                self._reporter.failed(request_id, "lost_pages", f"{pages} pages of the prompt's KV did not arrive")
                 self._drop(request_id)
             else:
                 request.checked = True
@@ -198,53 +190,32 @@ class PoolWork:
         """Coordinator: hand out the step's tokens."""
         if self._epoch is None or not self._epoch.coordinates:
             return
-        events: list[tuple[str, WireMessage]] = []
-        finished: list[tuple[PoolRequest, EndReason]] = []
-        now = time.monotonic()
         for row in tick.rows:
             request = self._book.requests.get(row.request_id)
             if request is None:
                 continue
             token = result.sampled[row.request_id]
             reason = request.advance(token.token_id)
-            events.append((row.request_id, token_event(request.produced, token, row.sampling)))
-            before = self._last_token_at.get(row.request_id)
-            if before is not None:
-                self._metrics.inter_token_latency.observe(now - before)
-            self._last_token_at[row.request_id] = now
+            self._reporter.token(request, token, row.sampling)
             if reason is not None:
-                finished.append((request, reason))
-        self._metrics.generation_tokens.inc(len(events))
-        self._post(events)
-        for request, reason in finished:
-            self._finish(request, reason)
+                self._finish(request, reason)
 
-    def _finish(self, request: PoolRequest, reason: EndReason | str) -> None:
-        done = DecodeDone.model_validate(
-            {"type": "done", "reason": reason, "tokens": request.produced, "ranks": sorted(request.holders)}
-        )
+    def _finish(self, request: PoolRequest, reason: str) -> None:
+        self._reporter.done(request, reason)
         self._drop(request.request_id)
-        self._post([(request.request_id, done)])
-
-    def _fail(self, request_id: str, code: FailureCode, message: str) -> None:
-        self._metrics.requests_failed.labels(code).inc()
-        self._last_token_at.pop(request_id, None)
-        self._shards.remove(request_id)
-        self._post([(request_id, error_event(code, message))])
 
     def _drop(self, request_id: str) -> None:
         """Free the pages here now, and on every member with the next tick."""
         if self._book.end(request_id):
             self._ended.append(request_id)
-            self._last_token_at.pop(request_id, None)
-            self._shards.remove(request_id)
+            self._reporter.freed(request_id)
             if not self._book.requests:
                 self._book.check_integrity()
 
     def _abandon(self, code: FailureCode, message: str) -> None:
         for request_id in list(self._book.requests):
-            self._book.end(request_id)
-            self._fail(request_id, code, message)
+            self._reporter.failed(request_id, code, message)
+            self._reporter.freed(request_id)
         self._book = PoolBook()
 
     def _require_epoch(self) -> None:
@@ -254,9 +225,8 @@ class PoolWork:
     def _count(self) -> None:
         running, waiting = self._book.counts()
         held = self._replica.held_pages
-        self._metrics.kv_usage.set(held / max(1, self._pool.slots))
-        self._metrics.running.set(running)
-        self._metrics.waiting.set(waiting)
+        self._reporter.load(running, waiting, held / max(1, self._pool.slots))
+        self._reporter.flush()
         coordinates = self._epoch is not None and self._epoch.coordinates
         self.load = Load(
             pages_total=self._pool.slots,

@@ -21,6 +21,7 @@ from csps_engine.loop.event_board import EventBoard
 from csps_engine.loop.inbox import Inbox
 from csps_engine.loop.kv_identity import kv_format
 from csps_engine.loop.peers import Peers
+from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.loop.pool_work import PoolWork
 from csps_engine.loop.prefill_work import PrefillWork
 from csps_engine.loop.reports import ShardReports
@@ -181,8 +182,8 @@ class Rank:
             return
         pool = KvPool(model.shape, self._slots(model.shape), model.llama.device)
         replica = Replica(model.shape.layers)
-        self.pool_work = PoolWork(model.llama, pool, replica, self.metrics, post, self._shards(model.shape))
-        self.pool_work.max_batch = config.max_batch
+        reporter = PoolReporter(self.metrics, post, self._shards(model.shape))
+        self.pool_work = PoolWork(model.llama, pool, replica, reporter, config.max_batch)
         store = PageStore(config.rank.incarnation, replica, pool, self.metrics)
         self._transfer = TransferServer(config.rank.address, config.rank.transfer_port, config.control_token, store)
 

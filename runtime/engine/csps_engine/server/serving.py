@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from aiohttp import web
 
@@ -44,20 +44,22 @@ class ServingHandlers:
     async def decode(self, request: web.Request) -> web.StreamResponse:
         """A second call with the same request id follows the same stream from its first token."""
         asked = await parse(request, wire.DecodeRequest)
-        stream = self._rank.board.get(asked.request_id)
-        if stream is None or (stream.ended_at is not None and b'"done"' not in stream.lines[-1]):
+        board, about = self._rank.board, (asked.prompt_tokens, asked.first_token, asked.max_new_tokens)
+        stream = board.running(asked.request_id, about) or board.done(asked.request_id, about)
+        if stream is None:
             self._rank.require_coordinator()
             self._check_token(asked.first_token, "firstToken")
-            stream = await self._begin(asked)
+            stream = await self._begin(asked, about)
         return await self._follow(request, asked.request_id, stream)
 
     async def prefill(self, request: web.Request) -> web.StreamResponse:
         asked = await parse(request, wire.PrefillRequest)
-        stream = self._rank.board.get(asked.request_id)
-        if stream is None or stream.ended_at is not None:
+        about = (tuple(asked.token_ids), asked.reservation.epoch)
+        stream = self._rank.board.running(asked.request_id, about)
+        if stream is None:
             self._rank.require_coordinator()
             self._check_prefill(asked)
-            stream = await self._queue(asked)
+            stream = await self._queue(asked, about)
         return await self._follow(request, asked.request_id, stream, asked.deadline_ms / 1000)
 
     async def cancel(self, request: web.Request) -> web.Response:
@@ -65,7 +67,7 @@ class ServingHandlers:
         await self._rank.call(self._cancelling(asked.request_id))
         return web.json_response({})
 
-    async def _begin(self, asked: wire.DecodeRequest) -> EventStream:
+    async def _begin(self, asked: wire.DecodeRequest, about: Hashable) -> EventStream:
         order = DecodeOrder(
             first_token=asked.first_token,
             max_new_tokens=asked.max_new_tokens,
@@ -73,7 +75,7 @@ class ServingHandlers:
             sampling=_sampling(asked.sampling),
         )
         work, board = self._pool_work(), self._rank.board
-        stream = board.open(asked.request_id)
+        stream = board.open(asked.request_id, about)
         try:
             await self._rank.call(lambda: work.begin(asked.request_id, asked.prompt_tokens, order))
         except BaseException:
@@ -81,7 +83,7 @@ class ServingHandlers:
             raise
         return stream
 
-    async def _queue(self, asked: wire.PrefillRequest) -> EventStream:
+    async def _queue(self, asked: wire.PrefillRequest, about: Hashable) -> EventStream:
         now = time.monotonic()
         task = PrefillTask(
             request_id=asked.request_id,
@@ -92,7 +94,7 @@ class ServingHandlers:
             deadline=now + asked.deadline_ms / 1000,
         )
         work, board = self._prefill_work(), self._rank.board
-        stream = board.open(asked.request_id)
+        stream = board.open(asked.request_id, about)
         # Not awaited: the engine takes it between two ticks, and a tick may be someone else's long prompt.
         future = self._rank.engine_inbox().call(lambda: work.add(task))
         future.add_done_callback(lambda done: self._refused(asked.request_id, done.exception()))

@@ -134,7 +134,7 @@ class Group:
 
     def wait_loaded(self) -> None:
         for rank in self.ranks:
-            wait_for(lambda r=rank: r.api.get("/v1/state").body["phase"] not in ("loading", "failed"), rank, 90)
+            wait_for(lambda r=rank: r.api.get("/v1/state").body["phase"] not in ("loading", "failed"), rank, 240)
 
     def wait_serving(self, members: list[RankProcess] | None = None, seconds: float = 30) -> RankProcess:
         """Until exactly these ranks serve in one epoch; returns its coordinator."""

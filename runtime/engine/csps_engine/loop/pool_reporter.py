@@ -1,0 +1,61 @@
+"""What a pool's coordinator tells about its requests: events, metrics, shard maps, load."""
+
+from __future__ import annotations
+
+import time
+
+from csps_engine.core.plan import SampledToken, Sampling
+from csps_engine.loop.reports import PostEvents, ShardReports, error_event, token_event
+from csps_engine.metrics import Metrics
+from csps_engine.scheduler.request import PoolRequest
+from csps_engine.wire.generated import DecodeDone, FailureCode, WireMessage
+
+
+class PoolReporter:
+    """Used on the engine thread only."""
+
+    def __init__(self, metrics: Metrics, post: PostEvents, shards: ShardReports) -> None:
+        self._metrics = metrics
+        self._post = post
+        self._shards = shards
+        self._last_token_at: dict[str, float] = {}
+        self._events: list[tuple[str, WireMessage]] = []
+
+    def held(self, request: PoolRequest) -> None:
+        """Pages were reserved."""
+        self._shards.put(request)
+
+    def freed(self, request_id: str) -> None:
+        """Pages were freed."""
+        self._last_token_at.pop(request_id, None)
+        self._shards.remove(request_id)
+
+    def token(self, request: PoolRequest, token: SampledToken, sampling: Sampling) -> None:
+        """A step produced this; told with `flush`."""
+        now = time.monotonic()
+        before = self._last_token_at.get(request.request_id)
+        if before is not None:
+            self._metrics.inter_token_latency.observe(now - before)
+        self._last_token_at[request.request_id] = now
+        self._metrics.generation_tokens.inc()
+        self._events.append((request.request_id, token_event(request.produced, token, sampling)))
+
+    def done(self, request: PoolRequest, reason: str) -> None:
+        """The answer ended as asked; `reason` is one of DecodeDone's. Told with `flush`."""
+        fields = {"type": "done", "reason": reason, "tokens": request.produced, "ranks": sorted(request.holders)}
+        self._events.append((request.request_id, DecodeDone.model_validate(fields)))
+
+    def failed(self, request_id: str, code: FailureCode, message: str) -> None:
+        """The answer will not be ended. Told with `flush`."""
+        self._metrics.requests_failed.labels(code).inc()
+        self._events.append((request_id, error_event(code, message)))
+
+    def flush(self) -> None:
+        """Post what happened, in order and in one go."""
+        events, self._events = self._events, []
+        self._post(events)
+
+    def load(self, running: int, waiting: int, used_share: float) -> None:
+        self._metrics.running.set(running)
+        self._metrics.waiting.set(waiting)
+        self._metrics.kv_usage.set(used_share)
