@@ -8,8 +8,7 @@ over gloo on CPUs and NCCL on GPUs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,15 +34,17 @@ def form_mesh(store: dist.Store, rank: int, size: int, timeout: timedelta, devic
 
 
 class _Work:
-    def __init__(self, work: Any, fail: Callable[[RuntimeError], MeshBroken]) -> None:
+    def __init__(self, work: Any, ended: Callable[[RuntimeError | None], None]) -> None:
         self._work = work
-        self._fail = fail
+        self._ended = ended
 
     def wait(self) -> None:
+        failure = None
         try:
             self._work.wait()
         except RuntimeError as error:
-            raise self._fail(error) from error
+            failure = error
+        self._ended(failure)
 
 
 class GroupMesh:
@@ -55,13 +56,16 @@ class GroupMesh:
         self.device = device
         self.sent_bytes = 0
         self._aborted = threading.Event()
-        with self._breaking():
-            self._control = dist.ProcessGroupGloo(dist.PrefixStore("control", store), rank, size, timeout)
-            self._data = self._control
+        self._under_way = 0
+        try:
+            self._control: Any = dist.ProcessGroupGloo(dist.PrefixStore("control", store), rank, size, timeout)
+            self._data: Any = self._control
             if device.type == "cuda":
                 options = dist.ProcessGroupNCCL.Options()
                 options._timeout = timeout
                 self._data = dist.ProcessGroupNCCL(dist.PrefixStore("data", store), rank, size, options)
+        except RuntimeError as error:
+            raise self._broken(error) from error
 
     def broadcast_bytes(self, payload: bytes | None, src: int) -> bytes:
         if (payload is not None) != (src == self.rank):
@@ -82,48 +86,56 @@ class GroupMesh:
     def all_to_all_single(self, out: Tensor, inp: Tensor, out_splits: Sequence[int], in_splits: Sequence[int]) -> _Work:
         rows = sum(in_splits) - in_splits[self.rank]
         self.sent_bytes += rows * inp[:1].numel() * inp.element_size()
-        with self._breaking():
-            return self._work(self._data.alltoall_base(out, inp, list(out_splits), list(in_splits)))
+        return self._start(lambda: self._data.alltoall_base(out, inp, list(out_splits), list(in_splits)))
 
     def all_gather_into(self, out: Tensor, inp: Tensor) -> _Work:
         self.sent_bytes += (self.size - 1) * inp.numel() * inp.element_size()
-        with self._breaking():
-            # Both flat: the group concatenates along the first dimension.
-            return self._work(self._data._allgather_base(out.view(-1), inp.view(-1)))
+        # Both flat: the group concatenates along the first dimension.
+        return self._start(lambda: self._data._allgather_base(out.view(-1), inp.view(-1)))
 
     def barrier(self) -> None:
-        with self._breaking():
-            self._control.barrier().wait()
+        self._start(lambda: self._control.barrier()).wait()
 
     def abort(self) -> None:
         self._aborted.set()
-        for group in {self._control, self._data}:
-            # Older releases cannot break a gloo group; there a waiting call ends at its timeout.
-            abort = getattr(group, "abort", None)
-            if abort is not None:
-                abort()
+        if hasattr(self._control, "abort"):
+            for group in {self._control, self._data}:
+                group.abort()
+        elif self._under_way == 0:
+            self._leave()
+
+    def _leave(self) -> None:
+        # For releases of torch whose gloo groups cannot be aborted. Dropping one closes its connections, which
+        # wakes the peers; but while a collective is under way that would block all of Python until it ends.
+        self._control = self._data = None
 
     def _broadcast(self, tensor: Tensor, src: int) -> None:
         options = dist.BroadcastOptions()
         options.rootRank = src
         options.rootTensor = 0
-        with self._breaking():
-            self._control.broadcast([tensor], options).wait()
+        self._start(lambda: self._control.broadcast([tensor], options)).wait()
 
-    def _work(self, work: Any) -> _Work:
-        return _Work(work, self._broken)
+    def _start(self, issue: Callable[[], Any]) -> _Work:
+        # Count, then look: abort() sets the flag, then reads the count, so one of the two sees the other.
+        self._under_way += 1
+        if self._aborted.is_set():
+            self._under_way -= 1
+            raise MeshBroken("the mesh was aborted")
+        try:
+            return _Work(issue(), self._ended)
+        except RuntimeError as error:
+            self._under_way -= 1
+            raise self._broken(error) from error
+
+    def _ended(self, failure: RuntimeError | None) -> None:
+        self._under_way -= 1
+        if self._aborted.is_set() and self._under_way == 0 and not hasattr(self._control, "abort"):
+            self._leave()
+        if failure is not None:
+            raise self._broken(failure) from failure
 
     def _broken(self, error: RuntimeError) -> MeshBroken:
         return MeshBroken(f"rank {self.rank} of {self.size}: {error}")
-
-    @contextmanager
-    def _breaking(self) -> Iterator[None]:
-        if self._aborted.is_set():
-            raise MeshBroken("the mesh was aborted")
-        try:
-            yield
-        except RuntimeError as error:
-            raise self._broken(error) from error
 
 
 def _fill(target: Tensor, payload: bytes) -> None:

@@ -59,5 +59,9 @@ class Mesh(Protocol):
     def barrier(self) -> None: ...
 
     def abort(self) -> None:
-        """Break the mesh from any thread: waiting calls raise soon, later calls raise at once."""
+        """Break the mesh from any thread; also due after MeshBroken, since it tells the peers.
+
+        Later calls raise at once, waiting calls (here and on peers) soon; on releases of torch whose gloo groups
+        cannot be aborted, a call that waits here raises at its timeout.
+        """
         ...
