@@ -60,6 +60,7 @@ class EngineThread:
         self._on_formed = on_formed
         self._on_ended = on_ended
         self._assigned: tuple[Epoch, Any] | None = None
+        self._assigned_at = 0.0
         self._leave_reason: str | None = None
         self._mesh: Mesh | None = None
         self._lock = threading.Lock()
@@ -73,8 +74,16 @@ class EngineThread:
         """Join an epoch, leaving the present one; `store` is given by its host. Any thread."""
         with self._lock:
             self._assigned = (epoch, store)
+            self._assigned_at = time.monotonic()
         self.break_off()
         self.inbox.put(lambda: None)
+
+    @property
+    def stalled(self) -> bool:
+        """The thread has not turned to its newest epoch although every wait of the old one must have ended."""
+        limit = 3 * self._times.collective + 2 * self._times.form
+        with self._lock:
+            return self._assigned is not None and time.monotonic() - self._assigned_at > limit
 
     def leave(self, reason: str) -> None:
         """Coordinator: end the epoch between two ticks. Any thread."""

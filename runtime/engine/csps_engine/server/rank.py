@@ -109,7 +109,12 @@ class Rank:
         self.standing.loaded = True
         log.info("ready to join", extra={"fields": {"kvFormat": model.kv_format, "pages": self.state().pages_total}})
         assert self.agent is not None
-        await self.agent.run()
+        try:
+            await self.agent.run()
+        except Exception as error:
+            # Nothing would form epochs any more: show it, so that the process is restarted.
+            log.exception("the membership agent failed")
+            self.standing.failed = f"the membership agent failed: {error}"
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run on the engine thread between two ticks; raises what it raises."""

@@ -161,3 +161,18 @@ def test_a_rank_that_drains_finishes_its_work_and_exits_cleanly(prefill: Group, 
     survivors = others(decode, coordinator)
     pool = decode.wait_serving(survivors)
     assert Request(request.prompt, 5).run(group, pool) == oracle.greedy(request.prompt, 5)
+
+
+def test_a_member_that_drains_is_left_out_between_two_steps(prefill: Group, decode: Group, oracle: Oracle) -> None:
+    group, coordinator = prefill.wait_serving(), decode.wait_serving()
+    request = Request(prompt_of(20, seed=11), 40)
+    first, _ = request.prefill(group, reservation := request.reserve(coordinator))
+    busy = {coordinator.rank_id, *(place["rankId"] for place in reservation["pages"])}
+    leaver = next(rank for rank in decode.ranks if rank.rank_id not in busy)
+    survivors = others(decode, leaver)
+    assert leaver.api.post("/v1/drain", {}).body["phase"] == "draining"
+    assert leaver.process.wait(15) == 0
+    pool = decode.wait_serving(survivors)
+    assert pool is coordinator
+    assert pool.state()["lastBreak"] == f"{leaver.rank_id} has drained"
+    assert [first, *request.decode(pool, first)[0]] == oracle.greedy(request.prompt, 40)
