@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from csps_engine.attention.attend import attend, attend_reference
 from csps_engine.attention.partial import Partial, merge, merge_many, nothing
@@ -108,3 +109,18 @@ def test_merging_nothing_with_nothing_is_nothing() -> None:
     for merged in (merge(none, none), merge_many(torch.stack([none.out] * 2), torch.stack([none.lse] * 2))):
         assert torch.isneginf(merged.lse).all()
         assert (merged.out == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize(("tokens", "keys", "causal"), [(70, 70, True), (70, 33, False), (1, 100, False)])
+def test_gpu_kernels_take_and_give_the_shapes_expected(
+    dtype: torch.dtype, tokens: int, keys: int, causal: bool
+) -> None:
+    # Shapes only: fake tensors run a kernel's shape rules without a GPU.
+    with FakeTensorMode():
+        q = torch.empty(tokens, 9, 64, dtype=dtype, device="cuda")
+        k, v = (torch.empty(3, keys, 64, dtype=dtype, device="cuda") for _ in range(2))
+        partial = attend(q, k, v, causal)
+        assert (partial.out.shape, partial.out.dtype) == (q.shape, dtype)
+        assert (partial.lse.shape, partial.lse.dtype) == ((tokens, 9), torch.float32)
+        assert merge(partial, nothing(q)).out.dtype == dtype
