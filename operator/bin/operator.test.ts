@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { remove } from "../kube/apply.ts";
+import { createRedisClusterState } from "../../runtime/state/redisClusterState.ts";
+import { aReport } from "../../runtime/state/testing/conformance.ts";
+import { startRedisServer } from "../../runtime/state/testing/redisServer.ts";
+import { create, remove } from "../kube/apply.ts";
 import type { CSPSDeployment, Pod } from "../kube/object.ts";
 import {
   cspsDeployments,
@@ -215,11 +218,80 @@ describe("the operator on a real API server", { timeout: 120_000 }, () => {
   });
 });
 
-async function eventReasons(namespace: string): Promise<string[]> {
+describe("when machines and stores are lost", { timeout: 120_000 }, () => {
+  it("replaces the rank of a lost node on another one, and lets its name go", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec({ ranks: 1 }));
+    await untilAvailable(namespace);
+    const pod = await world.read(pods, namespace, "m-prefill-0-1");
+    const lost = pod?.spec?.nodeName ?? "";
+    const rack = racks[lost] ?? "";
+    racks["spare"] = rack;
+    await world.addNode({ name: "spare", rack, gpus: 1 });
+    await world.loseNode(lost);
+    // What the taint manager does when the toleration of a lost node is over.
+    await remove(world.cluster, pods, { metadata: { namespace, name: "m-prefill-0-1" } });
+    await eventually(async () => {
+      const successor = await world.read(pods, namespace, "m-prefill-0-1");
+      expect(successor?.spec?.nodeName).toBe("spare");
+    });
+    await untilAvailable(namespace);
+    await dispose(namespace);
+    await world.findNode(lost);
+    await world.removeNode("spare");
+  });
+
+  it("watches an external state store, and clears the deployment's keys from it", async () => {
+    const namespace = await world.newNamespace();
+    const redis = await startRedisServer();
+    const state = createRedisClusterState({ url: redis.socket, deployment: `${namespace}/m`, now: Date.now });
+    try {
+      await useExternalStore(namespace, redis.socket);
+      await eventually(async () => {
+        const deployment = await world.read(cspsDeployments, namespace, "m");
+        expect(condition(deployment, "StateStoreReachable")).toMatchObject({ status: "True" });
+      });
+      expect(await state.reportRank(aReport(), 60_000)).toMatchObject({ ok: true });
+      await dispose(namespace);
+      expect(await world.read(cspsDeployments, namespace, "m")).toBeUndefined();
+      expect(await state.listRanks()).toEqual({ ok: true, value: [] });
+    } finally {
+      await state.close();
+      await redis.dispose();
+    }
+  });
+
+  it("lets a deployment go within a deadline when its store is dead, and says what may remain", async () => {
+    const namespace = await world.newNamespace();
+    await useExternalStore(namespace, "redis://127.0.0.1:1/0");
+    await eventually(async () => {
+      const deployment = await world.read(cspsDeployments, namespace, "m");
+      expect(condition(deployment, "StateStoreReachable")).toMatchObject({ status: "False" });
+      expect(deployment?.metadata.finalizers).toEqual(["csps.io/state"]);
+    });
+    await remove(world.cluster, cspsDeployments, { metadata: { namespace, name: "m" } });
+    await eventually(async () => {
+      expect(await world.read(cspsDeployments, namespace, "m")).toBeUndefined();
+    }, 20_000);
+    expect(await eventReasons(namespace, "StateNotCleared")).toContain("StateNotCleared");
+  });
+});
+
+async function useExternalStore(namespace: string, url: string): Promise<void> {
+  await create(world.cluster, secrets, {
+    metadata: { namespace, name: "redis" },
+    type: "Opaque",
+    data: { url: Buffer.from(url).toString("base64") },
+  });
+  const stateStore = { mode: "External", urlSecret: { name: "redis" } };
+  await world.applyDeployment(namespace, { ...aSpec({ degree: 1, ranks: 1 }), stateStore });
+}
+
+async function eventReasons(namespace: string, awaited = "Available"): Promise<string[]> {
   return eventually(async () => {
     const json = await world.plane.kubectl(["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]);
     const { items } = JSON.parse(json) as { items: { reason: string }[] };
-    expect(items.map((item) => item.reason)).toContain("Available");
+    expect(items.map((item) => item.reason)).toContain(awaited);
     return items.map((item) => item.reason);
   });
 }

@@ -3,7 +3,7 @@ import { createRankClient, type RankClient } from "../../runtime/wire/rankClient
 import type { RankRef } from "../../runtime/wire/schema/identity.ts";
 import type { RankState, Roster } from "../../runtime/wire/schema/membership.ts";
 import type { EngineReport, RankPod } from "../planning/gang/observed.ts";
-import { podLives } from "../planning/gang/roster.ts";
+import { podRuns } from "../planning/gang/roster.ts";
 import { controlPort, transferPort } from "./names.ts";
 
 const askDeadlineMs = 2_000;
@@ -71,7 +71,7 @@ export async function askEngines(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, EngineReport>> {
   const reports = await Promise.all(
-    pods.filter(podLives).map(async (pod) => {
+    pods.filter(podRuns).map(async (pod) => {
       try {
         const state = await client.state(rankRef(pod), { deadlineMs: askDeadlineMs, signal });
         return state.rank.incarnation === pod.uid ? reportOf(state) : undefined;
@@ -125,5 +125,6 @@ function reportOf(state: RankState): EngineReport {
     epoch: state.epoch,
     epochMembers: state.epochMembers,
     coordinator: state.coordinator?.rankId,
+    busy: state.running > 0 || state.pagesFree < state.pagesTotal,
   };
 }

@@ -5,6 +5,7 @@ import type { ReconcileOutcome } from "../kube/controller.ts";
 import { type DecodePool, ownedBy, type SPGroup } from "../kube/object.ts";
 import { decodePools, type Resource, spGroups } from "../kube/resource.ts";
 import { type GangPlan, planGang } from "../planning/gang/plan.ts";
+import { planRelocation } from "../planning/gang/relocate.ts";
 import type { GangObservation } from "../planning/gang/observed.ts";
 import { type PlacementDecision, planPlacement } from "../planning/placement/place.ts";
 import type { GangFindings } from "../planning/status/gangConditions.ts";
@@ -31,8 +32,7 @@ export async function reconcileGang(
   // 2 Look at the pods and ask their engines.
   const observed = await observeGang(context, view, signal);
   // 3 Decide on the next step, and on places for all gated pods at once.
-  const plan = planGang(observed, context.policy);
-  const placement = decidePlacement(context, view, plan);
+  const { plan, placement } = decide(context, view, observed);
   // 4 Act on pods.
   const replacing = record.memory.rosterGeneration > 0 || record.memory.failuresMs.length > 0;
   remember(view, observed, plan, replacing);
@@ -59,27 +59,35 @@ export async function reconcileGang(
 }
 
 /** Synchronous from the snapshot to the ledger, so that no other gang can be given the same room between. */
-function decidePlacement(
+function decide(
   context: GangContext,
-  { gang, design }: GangView,
-  plan: GangPlan,
-): PlacementDecision | undefined {
-  if (plan.place.length === 0) return undefined;
-  const { required, preferred } = design.rank.topology ?? {};
-  const decision = planPlacement(observeCluster(context, [required, preferred]), {
-    shape: rankShape(design, ownedBy(gang)),
-    ranks: plan.place.length,
-    required,
-    preferred,
-    stayWith: plan.stayWith,
-    ...observeNeighbours(context, design),
-  });
-  if (decision.placed) {
+  view: GangView,
+  observed: GangObservation,
+): { plan: GangPlan; placement: PlacementDecision | undefined } {
+  const plan = planGang(observed, context.policy);
+  if (plan.place.length === 0) return { plan, placement: undefined };
+  const placeRanks = placer(context, view);
+  const placement = placeRanks(plan.place.length, plan.stayWith);
+  const placeAll = (): PlacementDecision => placeRanks(observed.spec.ranks, []);
+  const stranded = planRelocation({ observed, plan, placement, placeAll });
+  if (placement.placed) {
     plan.place.forEach((pod, index) => {
-      context.ledger.give(pod.uid, decision.nodes[index] ?? "");
+      context.ledger.give(pod.uid, placement.nodes[index] ?? "");
     });
   }
-  return decision;
+  return { plan: { ...plan, remove: [...plan.remove, ...stranded] }, placement };
+}
+
+function placer(
+  context: GangContext,
+  { gang, design }: GangView,
+): (ranks: number, stayWith: readonly string[]) => PlacementDecision {
+  const { required, preferred } = design.rank.topology ?? {};
+  const cluster = observeCluster(context, [required, preferred]);
+  const shape = rankShape(design, ownedBy(gang));
+  const neighbours = observeNeighbours(context, design);
+  return (ranks, stayWith) =>
+    planPlacement(cluster, { shape, ranks, required, preferred, stayWith, ...neighbours });
 }
 
 function remember({ record }: GangView, observed: GangObservation, plan: GangPlan, replacing: boolean): void {

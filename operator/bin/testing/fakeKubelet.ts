@@ -85,6 +85,10 @@ export class FakeKubelet {
     }
   }
 
+  findNode(name: string): void {
+    this.#lostNodes.delete(name);
+  }
+
   /** The rank's process ends with an error. */
   async crash(key: string): Promise<void> {
     const pod = this.#informer.store.get(key);

@@ -92,6 +92,12 @@ export class World {
     await this.#patchNode(name, { conditions: [readyCondition("False")] });
   }
 
+  /** The machine comes back, empty. */
+  async findNode(name: string): Promise<void> {
+    this.kubelet.findNode(name);
+    await this.#patchNode(name, { conditions: [readyCondition("True")] });
+  }
+
   async removeNode(name: string): Promise<void> {
     await this.plane.kubectl(["delete", "node", name]);
   }

@@ -1,4 +1,5 @@
 /** Lets a deployment go: its keys leave an external state store first, within a deadline. */
+import { isNotFound } from "../../kube/api-error.ts";
 import { get, setFinalizer } from "../../kube/apply.ts";
 import type { CSPSDeployment } from "../../kube/object.ts";
 import { cspsDeployments, secrets } from "../../kube/resource.ts";

@@ -36,6 +36,8 @@ export interface EngineReport {
   readonly epoch: number;
   readonly epochMembers: readonly string[];
   readonly coordinator: string | undefined;
+  /** It holds KV pages or runs requests. */
+  readonly busy: boolean;
 }
 
 export interface Member {

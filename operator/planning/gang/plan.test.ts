@@ -76,7 +76,7 @@ describe("planGang", () => {
         fence: 0,
         generation: 0,
       },
-      ...{ epoch: 0, epochMembers: [], coordinator: undefined },
+      ...{ epoch: 0, epochMembers: [], coordinator: undefined, busy: false },
     };
     const decided = plan({
       pods: [aRankPod(0), aRankPod(1), aRankPod(2)],

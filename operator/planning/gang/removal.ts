@@ -14,7 +14,14 @@ export interface Removal {
   readonly rankId: string;
   readonly uid: string;
   readonly reason:
-    "Failed" | "EngineFailed" | "Finished" | "OtherRevision" | "BeyondSize" | "NodeLost" | "Unschedulable";
+    | "Failed"
+    | "EngineFailed"
+    | "Finished"
+    | "OtherRevision"
+    | "BeyondSize"
+    | "NodeLost"
+    | "Unschedulable"
+    | "Stranded";
   /** Strike it without waiting for the kubelet. */
   readonly force: boolean;
   /** Counts against the restart budget; why the pod failed. */

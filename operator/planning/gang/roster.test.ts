@@ -14,7 +14,7 @@ function anEngine(ordinal: number, over: Partial<EngineReport> = {}): readonly [
       fence: 1,
       generation: 4,
     },
-    ...{ epoch: 2, epochMembers: ["g-0", "g-1"], coordinator: "g-0" },
+    ...{ epoch: 2, epochMembers: ["g-0", "g-1"], coordinator: "g-0", busy: false },
     ...over,
   };
   return [rankId, report];
@@ -76,9 +76,22 @@ describe("planRoster", () => {
     expect(grown).toMatchObject({ generation: 5, changed: true, push: ["g-0", "g-1"] });
   });
 
-  it("tells a member again that lost its roster", () => {
+  it("tells all members again when one lost its roster", () => {
     const engines = new Map([anEngine(0), anEngine(1, { generation: 3 })]);
-    expect(plan({ engines })).toMatchObject({ generation: 4, changed: false, push: ["g-1"] });
+    expect(plan({ engines })).toMatchObject({ generation: 4, changed: false, push: ["g-0", "g-1"] });
+  });
+
+  it("lets a rank that is being deleted finish what it holds, unless it coordinates", () => {
+    const pods = [aRankPod(0), aRankPod(1, { deletingForMs: 0 })];
+    const draining = { phase: "draining", busy: true };
+    expect(ids(plan({ pods, engines: new Map([anEngine(0), anEngine(1, draining)]) }))).toEqual([
+      "g-0",
+      "g-1",
+    ]);
+    const idle = { ...draining, busy: false };
+    expect(ids(plan({ pods, engines: new Map([anEngine(0), anEngine(1, idle)]) }))).toEqual(["g-0"]);
+    const coordinating = { ...draining, coordinator: "g-1" };
+    expect(ids(plan({ pods, engines: new Map([anEngine(0), anEngine(1, coordinating)]) }))).toEqual(["g-0"]);
   });
 
   it("outbids a roster that a fallen leader pushed and never wrote down", () => {

@@ -2,6 +2,8 @@
  * Who should be in the group now.
  *
  *   living  = pod runs, is not being deleted, and its engine answers or answered a moment ago
+ *   leaving = pod is being deleted: it stays in while it still holds requests, unless it coordinates, for a
+ *             coordinator that drains takes no new work and another must take over
  *   first   = waits for all ranks; after `patienceMs` takes those that answer, if they are minRanks
  *   later   = whoever lives, if they are minRanks: a lost rank leaves at once, a new one joins when it answers
  *
@@ -44,22 +46,29 @@ export function planRoster(observed: GangObservation, policy: RosterPolicy): Ros
   // unknown, so they count as changed.
   const changed = newest > memory.rosterGeneration || !sameMembers(members, memory.rosterMembers);
   const generation = changed ? newest + 1 : Math.max(1, memory.rosterGeneration);
-  const push = told
-    .filter((engine) => changed || engine.generation < generation)
-    .map((engine) => engine.rankId);
+  // All or none: ranks whose rosters carry different fences refuse each other's epochs.
+  const stale = told.some((engine) => changed || engine.generation < generation);
+  const push = stale ? told.map((engine) => engine.rankId) : [];
   return { generation, members, changed, push };
 }
 
 function belongs(pod: RankPod, isMember: boolean, observed: GangObservation, policy: RosterPolicy): boolean {
-  if (!podLives(pod)) return false;
+  if (!podRuns(pod)) return false;
   const engine = observed.engines.get(pod.rankId);
+  if (pod.deletingForMs !== undefined) return isMember && engine !== undefined && mayFinish(engine);
   if (engine !== undefined) return engineCanServe(engine);
   const silentMs = observed.silentForMs.get(pod.rankId) ?? policy.silenceMs;
   return isMember && pod.nodeReady && silentMs < policy.silenceMs;
 }
 
-export function podLives(pod: RankPod): boolean {
-  return pod.phase === "Running" && pod.deletingForMs === undefined && pod.address !== undefined;
+/** Its engine may be asked. */
+export function podRuns(pod: RankPod): boolean {
+  return pod.phase === "Running" && pod.address !== undefined;
+}
+
+function mayFinish(engine: EngineReport): boolean {
+  const isIn = engine.phase === "serving" || engine.phase === "draining";
+  return isIn && engine.busy && engine.coordinator !== engine.rankId;
 }
 
 function engineCanServe(engine: EngineReport): boolean {

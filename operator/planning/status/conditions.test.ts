@@ -19,7 +19,7 @@ function serving(ordinal: number, over: Partial<EngineReport> = {}): readonly [s
       fence: 1,
       generation: 1,
     },
-    ...{ epoch: 3, epochMembers: ["g-0", "g-1"], coordinator: "g-0" },
+    ...{ epoch: 3, epochMembers: ["g-0", "g-1"], coordinator: "g-0", busy: false },
     ...over,
   };
   return [rankId, report];

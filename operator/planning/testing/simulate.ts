@@ -4,7 +4,7 @@
  */
 import type { EngineReport, GangMemory, GangObservation, GangSpec, RankPod } from "../gang/observed.ts";
 import { defaultGangPolicy, type GangPlan, type GangPolicy, planGang } from "../gang/plan.ts";
-import { podLives } from "../gang/roster.ts";
+import { podRuns } from "../gang/roster.ts";
 import { servingNow } from "../gang/serving.ts";
 import { aRankPod } from "./builders.ts";
 
@@ -101,7 +101,9 @@ function advance(state: State): void {
       replace(state, pod, { phase: "Failed", ready: false, exitReason: "liveness" });
     }
   }
-  const answering = state.pods.filter((pod) => podLives(pod) && pod.nodeReady && !state.hung.has(pod.uid));
+  const answering = state.pods.filter(
+    (pod) => podRuns(pod) && pod.deletingForMs === undefined && pod.nodeReady && !state.hung.has(pod.uid),
+  );
   for (const rankId of state.engines.keys()) {
     if (!answering.some((pod) => pod.rankId === rankId)) state.engines.delete(rankId);
   }
@@ -126,6 +128,7 @@ function fresh(pod: RankPod): EngineReport {
     epoch: 0,
     epochMembers: [],
     coordinator: undefined,
+    busy: false,
   };
 }
 
