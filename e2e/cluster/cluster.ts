@@ -108,6 +108,8 @@ async function nodeSource(): Promise<NodeSource> {
     say("  the image registry answers but does not give the node image");
   }
   say("  no image registry: nodes and images are built here from Debian packages, Go modules and wheels");
+  // First, because it makes all that the node image needs too, compiling and downloading at the same time.
+  await ensureNodeStore();
   return { image: await ensureNodeImage(), own: true };
 }
 
