@@ -1,0 +1,134 @@
+import { describe, expect, it } from "vitest";
+import type { RankState } from "../../wire/schema/membership.ts";
+import type { ServingGroup } from "./groups.ts";
+import { freshMs, servingGroups } from "./groups.ts";
+import { rankRoutes, scoreOf } from "./route.ts";
+import type { RouteQuestion } from "./route.ts";
+
+function aGroup(over: Partial<ServingGroup> & { group: string }): ServingGroup {
+  return {
+    role: "prefill",
+    coordinator: { rankId: `${over.group}-0`, incarnation: "u", address: "10.0.0.1", controlPort: 9000 },
+    epoch: 1,
+    members: [`${over.group}-0`],
+    kvFormat: "f",
+    pageTokens: 16,
+    pagesTotal: 100,
+    pagesFree: 100,
+    running: 0,
+    waiting: 0,
+    servingSinceMs: 0,
+    ...over,
+  };
+}
+
+const question: RouteQuestion = { promptTokens: 160, nowMs: 60_000, inFlight: () => 0 };
+
+function best(groups: readonly ServingGroup[], over: Partial<RouteQuestion> = {}): string {
+  const route = rankRoutes(groups, { ...question, ...over })[0];
+  return route === undefined ? "none" : `${route.group.group} → ${route.pool.group}`;
+}
+
+const pool = aGroup({ group: "d", role: "decode" });
+
+describe("the choice of a route", () => {
+  it.each([
+    { what: "no pool", groups: [aGroup({ group: "p" })], route: "none" },
+    { what: "no prefill group", groups: [pool], route: "none" },
+    { what: "another KV format", groups: [aGroup({ group: "p", kvFormat: "g" }), pool], route: "none" },
+    { what: "one of each", groups: [aGroup({ group: "p" }), pool], route: "p → d" },
+    {
+      what: "a group with a queue beside an idle one",
+      groups: [aGroup({ group: "p", waiting: 3 }), aGroup({ group: "q" }), pool],
+      route: "q → d",
+    },
+    {
+      what: "a pool that is nearly full beside an empty one",
+      groups: [aGroup({ group: "p" }), aGroup({ group: "c", role: "decode", pagesFree: 12 }), pool],
+      route: "p → d",
+    },
+    {
+      what: "a full pool alone",
+      groups: [aGroup({ group: "p" }), aGroup({ group: "c", role: "decode", pagesFree: 0 })],
+      route: "p → c",
+    },
+    {
+      what: "a group that has just formed beside a settled one",
+      groups: [aGroup({ group: "p", servingSinceMs: 59_000 }), aGroup({ group: "q" }), pool],
+      route: "q → d",
+    },
+  ])("with $what is $route", ({ groups, route }) => {
+    expect(best(groups)).toBe(route);
+  });
+
+  it("counts what the gateway has under way and the last state does not show", () => {
+    const groups = [aGroup({ group: "p" }), aGroup({ group: "q" }), pool];
+    expect(best(groups, { inFlight: (group) => (group === "p" ? 2 : 0) })).toBe("q → d");
+  });
+
+  it("scores between 0 and 1", () => {
+    const worst = aGroup({ group: "p", waiting: 1e9, servingSinceMs: 60_000 });
+    const full = aGroup({ group: "d", role: "decode", pagesFree: 0, pagesTotal: 0, waiting: 1e9 });
+    expect(scoreOf({ group: worst, pool: full }, question)).toBeGreaterThanOrEqual(0);
+    expect(
+      scoreOf({ group: aGroup({ group: "p" }), pool }, { ...question, promptTokens: 0 }),
+    ).toBeLessThanOrEqual(1);
+  });
+});
+
+function aState(over: Partial<RankState> = {}): RankState {
+  const rank = {
+    rankId: "p-0",
+    incarnation: "u",
+    address: "10.0.0.1",
+    controlPort: 9000,
+    transferPort: 9001,
+  };
+  return {
+    rank,
+    role: "prefill",
+    deployment: "d",
+    group: "p",
+    phase: "serving",
+    reason: "",
+    fence: 1,
+    generation: 1,
+    epoch: 2,
+    epochMembers: ["p-0", "p-1"],
+    coordinator: rank,
+    model: "m",
+    kvFormat: "f",
+    contextLength: 512,
+    pageTokens: 16,
+    pagesTotal: 1,
+    pagesFree: 1,
+    poolPagesTotal: 2,
+    poolPagesFree: 2,
+    running: 0,
+    waiting: 0,
+    lastBreak: "",
+    ...over,
+  };
+}
+
+describe("the groups that serve", () => {
+  const seen = (state: RankState, age = 0, suspect = false) => ({ state, seenMs: 100_000 - age, suspect });
+  const groupsOf = (...sightings: ReturnType<typeof seen>[]) => servingGroups(sightings, 100_000, () => 0);
+
+  it("are those whose coordinator was seen serving lately", () => {
+    expect(groupsOf(seen(aState()))).toMatchObject([{ group: "p", epoch: 2, pagesTotal: 2 }]);
+    expect(groupsOf(seen(aState({ phase: "forming" })))).toEqual([]);
+    expect(groupsOf(seen(aState({ phase: "draining" })))).toEqual([]);
+    expect(groupsOf(seen(aState(), freshMs + 1))).toEqual([]);
+    expect(groupsOf(seen(aState(), 0, true))).toEqual([]);
+    const follower = { ...aState().rank, rankId: "p-1" };
+    expect(groupsOf(seen(aState({ rank: follower })))).toEqual([]);
+  });
+
+  it("are of the newest epoch when two ranks claim to coordinate", () => {
+    const other = { ...aState().rank, rankId: "p-1" };
+    const claims = [seen(aState({ rank: other, coordinator: other, epoch: 3 })), seen(aState())];
+    expect(groupsOf(...claims)[0]?.coordinator.rankId).toBe("p-1");
+    expect(groupsOf(...claims.reverse())[0]?.coordinator.rankId).toBe("p-1");
+  });
+});
