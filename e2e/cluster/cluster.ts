@@ -159,9 +159,10 @@ export async function up(name: string): Promise<Cluster> {
       return cluster;
     }
     say(`  cluster ${name} does not answer: it is made anew`);
-    await down(name);
   }
   const source = await nodeSource();
+  // Also after a creation that was interrupted half-way.
+  await down(name);
   try {
     await create(name, source);
   } catch (error) {
