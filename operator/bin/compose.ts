@@ -14,7 +14,7 @@ import type { Telemetry } from "../kube/telemetry.ts";
 import { HealthChecks } from "../observability/health.ts";
 import { healthPages, metricsPages, serve } from "../observability/http.ts";
 import type { Logger } from "../observability/logger.ts";
-import { createMetrics } from "../observability/metrics.ts";
+import { addStateMetrics, createMetrics } from "../observability/metrics.ts";
 import { kubeTelemetry } from "../observability/telemetry.ts";
 import { defaultGangPolicy, type GangPolicy } from "../planning/gang/plan.ts";
 import { PlacementLedger } from "../ranks/capacity.ts";
@@ -56,6 +56,11 @@ export async function startOperator(
   const cluster = connect({ kubeconfig, context, telemetry });
   const caches = createCaches(cluster, options.namespace);
   const informers = Object.values(caches);
+  addStateMetrics(metrics.registry, {
+    deployments: () => caches.deployments.store.list(),
+    groups: () => caches.groups.store.list(),
+    pools: () => caches.pools.store.list(),
+  });
   const ready = new HealthChecks().add("caches", () => {
     const behind = informers.filter((informer) => !informer.hasSynced).length;
     if (behind > 0) throw new Error(`${String(behind)} caches have not synced`);

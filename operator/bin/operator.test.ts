@@ -9,6 +9,7 @@ import {
   type Resource,
   decodePools,
   deployments,
+  leases,
   pods,
   secrets,
   services,
@@ -16,6 +17,9 @@ import {
   statefulSets,
 } from "../kube/resource.ts";
 import { networkPolicies, serviceAccounts } from "../controllers/cspsdeployment/desired/otherKinds.ts";
+import { reconcileGang } from "../ranks/reconcileGang.ts";
+import { runOperator, spawnOperator } from "./testing/operatorProcess.ts";
+import { staleContext, staleView } from "./testing/staleContext.ts";
 import { eventually, World } from "./testing/world.ts";
 
 let world: World;
@@ -274,6 +278,57 @@ describe("when machines and stores are lost", { timeout: 120_000 }, () => {
       expect(await world.read(cspsDeployments, namespace, "m")).toBeUndefined();
     }, 20_000);
     expect(await eventReasons(namespace, "StateNotCleared")).toContain("StateNotCleared");
+  });
+});
+
+describe("a cache that lags behind", { timeout: 60_000 }, () => {
+  it("makes no pod twice, whether the cache is late or never shows what was made", async () => {
+    await world.stopOperator();
+    const namespace = await world.newNamespace();
+    const group = await world.applyGroup(namespace);
+    const context = staleContext(world.cluster);
+    const look = () => reconcileGang(context, staleView(context, group), new AbortController().signal);
+    const uids = async () => (await world.list(pods, namespace)).map((pod) => pod.metadata.uid).sort();
+
+    await look();
+    const made = await uids();
+    expect(made).toHaveLength(2);
+    // Late: the announced pods are awaited.
+    expect((await look()).requeueAfterMs).toBeLessThanOrEqual(1_000);
+    expect(await uids()).toEqual(made);
+    // Lost: after the time-out the API server itself refuses a second pod of a name.
+    context.expectations.forget(group.metadata.uid);
+    await look();
+    expect(await uids()).toEqual(made);
+    await world.startOperator();
+  });
+});
+
+describe("the operator's process", { timeout: 60_000 }, () => {
+  it("leads, answers probes and metrics, and gives its lease back on SIGTERM", async () => {
+    await world.stopOperator();
+    const operator = await spawnOperator(world.plane.kubeconfigPath);
+    try {
+      await eventually(async () => {
+        const lease = await world.read(leases, "csps-system", "csps-operator");
+        expect(lease?.spec?.holderIdentity).not.toBe("");
+        expect((await fetch(`http://127.0.0.1:${String(operator.healthPort)}/readyz`)).status).toBe(200);
+      });
+      const metrics = await (await fetch(`http://127.0.0.1:${String(operator.metricsPort)}/metrics`)).text();
+      expect(metrics).toContain('leader_election_master_status{name="csps-operator"} 1');
+      expect(metrics).toContain("csps_deployment_condition");
+    } finally {
+      expect(await operator.stop("SIGTERM")).toBe(0);
+    }
+    const lease = await world.read(leases, "csps-system", "csps-operator");
+    expect(lease?.spec?.holderIdentity).toBe("");
+  });
+
+  it("refuses a flag that makes no sense with status 2, and prints its usage", async () => {
+    const refused = await runOperator(["--metrics-port", "x"]);
+    expect(refused).toMatchObject({ code: 2, stdout: "" });
+    expect(refused.stderr).toContain('--metrics-port must be a port from 0 to 65535, not "x"');
+    expect(await runOperator(["--help"])).toMatchObject({ code: 0, stderr: "" });
   });
 });
 

@@ -7,6 +7,7 @@ import { WorkQueue } from "../kube/workqueue.ts";
 import type { GangContext } from "./context.ts";
 import type { GangDesign, GangObject } from "./gang.ts";
 import { reconcileGang } from "./reconcileGang.ts";
+import { tellingRefusals } from "./tellingRefusals.ts";
 import { wakeGangs } from "./wake.ts";
 
 export interface GangKind<T extends GangObject> {
@@ -48,7 +49,8 @@ export function registerGangs<T extends GangObject>(
       // The pods of a gang that is going away are the garbage collector's.
       if (gang === undefined || gang.metadata.deletionTimestamp !== undefined) return undefined;
       const record = context.records.of(gang.metadata.uid, gang.spec.revision, gang.status);
-      return reconcileGang(context, { gang, design: kind.designOf(gang), record }, signal);
+      const view = { gang, design: kind.designOf(gang), record };
+      return tellingRefusals(context.events, gang, () => reconcileGang(context, view, signal));
     },
   });
 }

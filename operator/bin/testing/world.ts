@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { startControlPlane, type ControlPlane } from "../../../e2e/cluster/native.ts";
 import { create, get, mergePatch } from "../../kube/apply.ts";
 import { type Cluster, connect } from "../../kube/cluster.ts";
-import type { KubeObject } from "../../kube/object.ts";
-import { cspsDeployments, namespaces, nodes, type Resource } from "../../kube/resource.ts";
+import type { KubeObject, SPGroup } from "../../kube/object.ts";
+import { cspsDeployments, namespaces, nodes, type Resource, spGroups } from "../../kube/resource.ts";
 import { createLogger } from "../../observability/logger.ts";
 import { defaultGangPolicy } from "../../planning/gang/plan.ts";
 import { type RunningOperator, startOperator } from "../compose.ts";
@@ -118,6 +118,26 @@ export class World {
       spec,
     };
     await this.plane.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(object));
+  }
+
+  /** A prefill group of two that no deployment owns. */
+  async applyGroup(namespace: string): Promise<SPGroup> {
+    const model = { name: "tiny", source: { image: { reference: "model:1" } }, contextLength: 2048 };
+    const spec = {
+      ...{ deployment: "m", revision: "r1", ranks: 2, minRanks: 1, ordinal: 0, mode: "auto", model },
+      ...{ engine: { backend: "cpu", image: "engine:1" }, tensorParallel: { degree: 1 }, rank: {} },
+      ...{ stateStoreSecret: "m-state", controlTokenSecret: "m-control-token" },
+    };
+    const object = {
+      apiVersion: "csps.io/v1alpha1",
+      kind: "SPGroup",
+      metadata: { name: "m-prefill-0", namespace },
+      spec,
+    };
+    await this.plane.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(object));
+    const group = await this.read(spGroups, namespace, "m-prefill-0");
+    if (group === undefined) throw new Error("The group was not made");
+    return group;
   }
 
   read<T extends KubeObject>(resource: Resource<T>, namespace: string, name: string): Promise<T | undefined> {

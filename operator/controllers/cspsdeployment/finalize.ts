@@ -36,10 +36,15 @@ export async function finalizeDeployment(
         note: `keys csps:{${key}}:* may remain in the state store: ${failure}`,
       });
     }
-    await setFinalizer(context.cluster, cspsDeployments, deployment, {
-      name: stateFinalizer,
-      present: false,
-    });
+    try {
+      await setFinalizer(context.cluster, cspsDeployments, deployment, {
+        name: stateFinalizer,
+        present: false,
+      });
+    } catch (error) {
+      // The cache was late: it has gone already.
+      if (!isNotFound(error)) throw error;
+    }
   }
   await context.stateStore.release(key);
 }

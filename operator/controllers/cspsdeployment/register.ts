@@ -4,6 +4,7 @@ import type { Informer } from "../../kube/informer.ts";
 import { controllerOf, type CSPSDeployment, keyOf, type KubeObject } from "../../kube/object.ts";
 import type { Telemetry } from "../../kube/telemetry.ts";
 import { WorkQueue } from "../../kube/workqueue.ts";
+import { tellingRefusals } from "../../ranks/tellingRefusals.ts";
 import type { DeploymentContext } from "./context.ts";
 import { reconcileDeployment } from "./reconcile.ts";
 
@@ -49,7 +50,8 @@ export function registerDeployments(
     concurrency: 2,
     reconcile: async (key) => {
       const deployment = context.deployments.get(key);
-      return deployment === undefined ? undefined : reconcileDeployment(context, deployment);
+      if (deployment === undefined) return undefined;
+      return tellingRefusals(context.events, deployment, () => reconcileDeployment(context, deployment));
     },
   });
 }

@@ -13,7 +13,7 @@ export interface Stranding {
   /** Of the gated ranks beside the living ones. */
   readonly placement: PlacementDecision | undefined;
   /** Of the whole gang, anywhere; asked only when it matters. */
-  placeAll(): PlacementDecision;
+  readonly placeAll: () => PlacementDecision;
 }
 
 /** Ranks to give up so that the whole gang can be placed anew; empty when it should stay. */
