@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import subprocess
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,7 @@ def random_texts(count: int) -> list[str]:
         range(9, 14),
     ]
     return [
-        "".join(chr(source.choice(source.choice(planes))) for _ in range(source.randint(1, 80)))
-        for _ in range(count)
+        "".join(chr(source.choice(source.choice(planes))) for _ in range(source.randint(1, 80))) for _ in range(count)
     ]
 
 
@@ -73,9 +73,7 @@ def where_the_cut_at_digits_shows_nothing(text: str) -> str:
 def test_ids_equal_those_of_transformers(ours: Tokenizer, theirs: Any) -> None:
     """But where a cut at digits shows: transformers drops it when it reads GGUF. All texts: next test."""
     for text in map(where_the_cut_at_digits_shows_nothing, TEXTS + random_texts(300)):
-        assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(
-            text, add_special_tokens=False
-        ), text
+        assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text, add_special_tokens=False), text
 
 
 def test_ids_equal_those_of_the_published_cut_into_digits_and_bytes(ours: Tokenizer) -> None:
@@ -92,9 +90,7 @@ def test_decoding_gives_the_text_back(ours: Tokenizer) -> None:
         assert ours.decode(ours.encode(text).ids, skip_special_tokens=False) == text
 
 
-def test_the_chat_prompt_and_the_special_tokens_are_those_of_the_file(
-    descriptor: ModelDescriptor, theirs: Any
-) -> None:
+def test_the_chat_prompt_and_the_special_tokens_are_those_of_the_file(descriptor: ModelDescriptor, theirs: Any) -> None:
     assert descriptor.chat_template == theirs.chat_template
     assert descriptor.bos_token_id == theirs.bos_token_id
     assert descriptor.eos_token_ids[0] == theirs.eos_token_id
@@ -102,6 +98,42 @@ def test_the_chat_prompt_and_the_special_tokens_are_those_of_the_file(
     assert descriptor.tokenizer_config["eos_token"] == "<|im_end|>"
     assert descriptor.vocab_size == len(theirs)
     assert (descriptor.name, descriptor.context_length, descriptor.kv_format) == ("smollm2", 8192, "kv-1")
+
+
+CHATS = [
+    [{"role": "user", "content": "What is 12 + 30?"}],
+    [{"role": "system", "content": "Be brief. \U0001f642"}, {"role": "user", "content": "Hi\n"}],
+    [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b <|im_end|>"},
+        {"role": "user", "content": "  c  "},
+    ],
+]
+
+
+@pytest.fixture(scope="module")
+def gateway(descriptor: ModelDescriptor) -> Any:
+    """What the gateway makes of the descriptor, in its own process."""
+    root = Path(__file__).parents[3]
+    question = {"descriptor": descriptor.to_wire(), "texts": TEXTS + random_texts(300), "chats": CHATS}
+    program = [str(root / "node_modules/.bin/node"), str(root / "runtime/gateway/testing/speak.ts")]
+    done = subprocess.run(program, input=json.dumps(question).encode(), capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_the_gateway_has_the_same_ids_and_gives_the_text_back(ours: Tokenizer, gateway: Any) -> None:
+    for text, ids in zip(TEXTS + random_texts(300), gateway["ids"], strict=True):
+        assert ids == ours.encode(text, add_special_tokens=False).ids, text
+    special = re.compile(r"<\|im_start\|>|<\|im_end\|>|<\|endoftext\|>|<repo_name>|<file_sep>")
+    for text, decoded in zip(TEXTS + random_texts(300), gateway["decoded"], strict=True):
+        assert decoded == special.sub("", text)
+
+
+def test_the_gateway_has_the_chat_prompt_of_transformers(theirs: Any, gateway: Any, ours: Tokenizer) -> None:
+    for messages, prompt, ids in zip(CHATS, gateway["prompts"], gateway["chatIds"], strict=True):
+        assert prompt == theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert ids == ours.encode(prompt, add_special_tokens=False).ids
 
 
 def test_an_unknown_cut_is_refused_by_name() -> None:
@@ -134,16 +166,12 @@ def test_a_folder_of_safetensors_is_described_from_its_json_files(tmp_path: Path
     assert described.chat_template == theirs.chat_template
     tokenizer = Tokenizer.from_str(json.dumps(described.tokenizer))
     for text in TEXTS:
-        assert tokenizer.encode(text, add_special_tokens=False).ids == theirs.encode(
-            text, add_special_tokens=False
-        )
+        assert tokenizer.encode(text, add_special_tokens=False).ids == theirs.encode(text, add_special_tokens=False)
 
 
 def test_bos_is_added_when_the_configuration_or_the_template_says_so(tmp_path: Path, theirs: Any) -> None:
     theirs.save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": "llama", "vocab_size": 49152, "eos_token_id": 2})
-    )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 49152, "eos_token_id": 2}))
     spoken = json.loads((tmp_path / "tokenizer_config.json").read_text())
     spoken.pop("add_bos_token", None)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(spoken))

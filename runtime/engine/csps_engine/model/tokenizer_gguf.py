@@ -97,9 +97,7 @@ def tokenizer_from_gguf(fields: Mapping[str, Any]) -> GgufTokenizer:
     bos = _token_id(fields, "bos")
     add_bos = bool(fields.get("tokenizer.ggml.add_bos_token", cut.add_bos)) and bos is not None
     special = {
-        key: tokens[i]
-        for key in ("bos", "eos", "unknown", "padding")
-        if (i := _token_id(fields, key)) is not None
+        key: tokens[i] for key in ("bos", "eos", "unknown", "padding") if (i := _token_id(fields, key)) is not None
     }
     names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
     return GgufTokenizer(
@@ -117,9 +115,7 @@ def tokenizer_from_gguf(fields: Mapping[str, Any]) -> GgufTokenizer:
     )
 
 
-def tokenizer_json(
-    tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[str], cut: Cut
-) -> dict[str, Any]:
+def tokenizer_json(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[str], cut: Cut) -> dict[str, Any]:
     """Contents of a tokenizer.json for byte-level BPE; `kinds[i]` is the GGUF token type of `tokens[i]`."""
     return {
         "version": "1.0",
