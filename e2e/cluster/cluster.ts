@@ -6,6 +6,7 @@ import { COREDNS_VERSION, ensureClients } from "./binaries.ts";
 import { cacheRoot } from "./cache.ts";
 import { run, succeeds } from "./command.ts";
 import { ensureDocker, stopOwnDocker } from "./docker.ts";
+import { raiseInotifyLimit } from "./kernel.ts";
 import { ensureNodeImage } from "./nodeImage.ts";
 import { copyStore, ensureNodeStore } from "./nodeStore.ts";
 import { say, step } from "./progress.ts";
@@ -161,6 +162,7 @@ export async function up(name: string): Promise<Cluster> {
     say(`  cluster ${name} does not answer: it is made anew`);
   }
   const source = await nodeSource();
+  await raiseInotifyLimit();
   // Also after a creation that was interrupted half-way.
   await down(name);
   try {
