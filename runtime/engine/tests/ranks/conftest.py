@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rank_process import Group, Place
+from nursery import Nursery
+from rank_process import ENGINE, Group, Place
 from tiny_model import Oracle, write_tiny_model
 
 KV_BYTES = 64 * 3 * 2 * 2 * 8 * 4 * 96
@@ -24,9 +25,16 @@ def oracle(tiny_model: Path) -> Oracle:
 
 
 @pytest.fixture(scope="session")
-def place(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery(ENGINE)
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def place(tiny_model: Path, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Place:
     settings = {"CSPS_KV_BYTES": str(KV_BYTES), "CSPS_COLLECTIVE_TIMEOUT_MS": "3000", "CSPS_HEARTBEAT_MS": "250"}
-    return Place(tmp_path_factory.mktemp("ranks"), tiny_model, settings)
+    return Place(tmp_path_factory.mktemp("ranks"), tiny_model, settings, nursery)
 
 
 @pytest.fixture(scope="session")

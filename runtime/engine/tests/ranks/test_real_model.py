@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from gateway_part import Request
+from nursery import Nursery
 from rank_process import Group, Place
 
 from csps_engine.comm.local import LocalMesh
@@ -61,10 +62,11 @@ def single_process(prompt: list[int], count: int) -> list[int]:
 
 
 @pytest.fixture
-def groups(tmp_path: Path) -> Iterator[tuple[Group, Group]]:
+def groups(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[Group, Group]]:
+    """The prefill ranks start as in a pod, from nothing."""
     settings = {"CSPS_KV_BYTES": str(64 * 2**20), "CSPS_HEARTBEAT_MS": "400"}
-    place = Place(tmp_path, model_file(), settings)
-    prefill, decode = Group(place, "real-prefill-0", "prefill", 2), Group(place, "real-decode", "decode", 2)
+    prefill = Group(Place(tmp_path, model_file(), settings), "real-prefill-0", "prefill", 2)
+    decode = Group(Place(tmp_path, model_file(), settings, nursery), "real-decode", "decode", 2)
     try:
         for group in (prefill, decode):
             group.wait_loaded()
