@@ -217,7 +217,7 @@ describe("a request that cannot be served now", () => {
   it("waits for pages that come free in time", async () => {
     await start({
       answer: "ok",
-      patience: { queueMs: 5_000 },
+      patience: { queueMs: 20_000 },
       ranks: [
         { name: "m-prefill-0-0", group: "m-prefill-0", role: "prefill" },
         { name: "m-decode-0", group: "m-decode", role: "decode", pages: 1 },

@@ -81,7 +81,7 @@ describe("the official client", () => {
     let text = "";
     for await (const chunk of stream) text += chunk.choices[0]?.text ?? "";
     expect(text).toBe("one two ");
-    await expect.poll(() => bench.rank("m-decode-0").held.size).toBe(0);
+    await expect.poll(() => bench.rank("m-decode-0").held.size, { timeout: 15_000 }).toBe(0);
   });
 
   it("ends at max_tokens with finish_reason length", async () => {

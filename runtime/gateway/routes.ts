@@ -5,8 +5,10 @@ import { answer, speechOf } from "./answer.ts";
 import { ApiError } from "./api/apiError.ts";
 import { chatForm, completionForm } from "./api/answerForm.ts";
 import { parseChatRequest } from "./api/chatRequest.ts";
+import type { CompletionRequest } from "./api/completionRequest.ts";
 import { parseCompletionRequest, promptsOf } from "./api/completionRequest.ts";
 import type { Exchange } from "./http/exchange.ts";
+import type { Speech } from "./speech/speech.ts";
 
 export interface RouteDeps extends AnswerDeps {
   readonly modelName: string;
@@ -26,15 +28,21 @@ export function completions(deps: RouteDeps): Handler {
     const question: Question = {
       ...shared(request),
       form: completionForm,
-      prompts: promptsOf(request).map((prompt) =>
-        typeof prompt === "string" ? speech.promptIds(prompt) : prompt,
-      ),
+      prompts: await promptIds(speech, request),
       maxNewTokens: request.max_tokens ?? defaultCompletionTokens,
       wantLogprobs: request.logprobs !== undefined,
       topLogprobs: request.logprobs ?? 0,
     };
     await answer(deps, speech, question, exchange);
   };
+}
+
+async function promptIds(speech: Speech, request: CompletionRequest): Promise<number[][]> {
+  const ids: number[][] = [];
+  for (const prompt of promptsOf(request)) {
+    ids.push(typeof prompt === "string" ? await speech.promptIds(prompt) : prompt);
+  }
+  return ids;
 }
 
 export function chatCompletions(deps: RouteDeps): Handler {
@@ -45,7 +53,7 @@ export function chatCompletions(deps: RouteDeps): Handler {
     const question: Question = {
       ...shared(request),
       form: chatForm,
-      prompts: [speech.chatIds(request.messages)],
+      prompts: [await speech.chatIds(request.messages)],
       maxNewTokens: request.max_completion_tokens ?? request.max_tokens,
       wantLogprobs: request.logprobs === true,
       topLogprobs: request.top_logprobs ?? 0,

@@ -32,6 +32,7 @@ TEXTS = [
     "zero\u200bwidth \u00a0nbsp \u0085next \ufeffbom \u2028line",
     "a" * 500 + " " * 40 + "b",
     "\x00\x01 control \x7f",
+    "Long enough, it's cut into slices; 12 of them, or so. naïve café\n\n  x <|im_end|> y " * 400,
 ]
 
 

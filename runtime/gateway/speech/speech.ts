@@ -1,9 +1,11 @@
 /** How to speak for a model: text to token ids, messages to a prompt, and back to bytes. */
+import { setImmediate } from "node:timers/promises";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { ModelDescriptor } from "../../wire/schema/model.ts";
 import type { ChatMessage } from "../api/chatRequest.ts";
 import { badRequest } from "../api/apiError.ts";
+import { cutText, mayCut } from "./cutText.ts";
 import type { TokenTable } from "./tokenBytes.ts";
 import { tokenTable } from "./tokenBytes.ts";
 
@@ -19,20 +21,32 @@ export interface Speech {
   readonly descriptor: ModelDescriptor;
   readonly table: TokenTable;
   /** Ids of a plain prompt, with BOS where the model wants one. */
-  promptIds(text: string): number[];
+  promptIds(text: string): Promise<number[]>;
   /** Ids of a conversation by the model's chat template, which writes its own special tokens. */
-  chatIds(messages: readonly ChatMessage[]): number[];
+  chatIds(messages: readonly ChatMessage[]): Promise<number[]>;
   /** The text of `chatIds`. */
   chatPrompt(messages: readonly ChatMessage[]): string;
 }
 
+/** About ten milliseconds of work. */
+const defaultSliceChars = 8_192;
+
 /** Builds the tokenizer and the template once; this takes a moment for a large vocabulary. */
-export function createSpeech(descriptor: ModelDescriptor): Speech {
+export function createSpeech(descriptor: ModelDescriptor, sliceChars = defaultSliceChars): Speech {
   const tokenizer = new HuggingFaceTokenizer(descriptor.tokenizer, descriptor.tokenizerConfig);
   const template = descriptor.chatTemplate === "" ? undefined : new Template(descriptor.chatTemplate);
   const bos = descriptor.addBos && descriptor.bosTokenId !== undefined ? [descriptor.bosTokenId] : [];
 
-  const encode = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
+  const size = mayCut(descriptor.tokenizer) ? sliceChars : Number.POSITIVE_INFINITY;
+
+  async function encode(text: string): Promise<number[]> {
+    const ids: number[][] = [];
+    for (const slice of cutText(text, size)) {
+      if (ids.length > 0) await setImmediate();
+      ids.push(tokenizer.encode(slice, { add_special_tokens: false }).ids);
+    }
+    return ids.flat();
+  }
 
   function chatPrompt(messages: readonly ChatMessage[]): string {
     if (template === undefined) {
@@ -56,8 +70,8 @@ export function createSpeech(descriptor: ModelDescriptor): Speech {
   return {
     descriptor,
     table: tokenTable(descriptor.tokenizer),
-    promptIds: (text) => [...bos, ...encode(text)],
-    chatIds: (messages) => encode(chatPrompt(messages)),
+    promptIds: async (text) => [...bos, ...(await encode(text))],
+    chatIds: async (messages) => await encode(chatPrompt(messages)),
     chatPrompt,
   };
 }

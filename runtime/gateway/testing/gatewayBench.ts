@@ -51,10 +51,10 @@ export const onePair: readonly FakeRankSettings[] = [
 
 const testPatience: Patience = {
   queueMs: 400,
-  stallMs: 3_000,
+  stallMs: 20_000,
   attempts: 4,
-  prefillIdleMs: 400,
-  decodeIdleMs: 400,
+  prefillIdleMs: 20_000,
+  decodeIdleMs: 20_000,
   unseenMs: 10_000,
 };
 
@@ -121,7 +121,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
       if (found === undefined) throw new Error(`no fake rank ${name}`);
       return found;
     },
-    openai: (apiKey = "none") => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 10_000 }),
+    openai: (apiKey = "none") => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 25_000 }),
     post: (path, body, headers = {}) =>
       fetch(url + path, {
         method: "POST",

@@ -16,7 +16,7 @@ const question = z.object({
 
 const { descriptor, texts, chats } = question.parse(JSON.parse(await text(process.stdin)));
 const speech = createSpeech(descriptor);
-const ids = texts.map((each) => speech.promptIds(each));
+const ids = await Promise.all(texts.map(async (each) => await speech.promptIds(each)));
 const decoded = ids.map((tokens) => {
   const stream = textStream(speech.table, []);
   return tokens.map((tokenId) => stream.push({ tokenId }).text).join("") + stream.finish().text;
@@ -25,6 +25,6 @@ const answer = {
   ids,
   decoded,
   prompts: chats.map((messages) => speech.chatPrompt(messages)),
-  chatIds: chats.map((messages) => speech.chatIds(messages)),
+  chatIds: await Promise.all(chats.map(async (messages) => await speech.chatIds(messages))),
 };
 process.stdout.write(JSON.stringify(answer));
