@@ -1,6 +1,6 @@
 """Starts rank processes by forking one that has imported the engine already: restarts take no import of torch.
 
-As a program: reads a JSON line a rank ({"environment", "log"}), answers with its pid, and writes a rank's exit
+As a program: reads a JSON line a rank ({"environment", "log", "anew"}), answers with its pid, and writes a rank's exit
 status to <log>.<pid> when it ends. Ranks end with it.
 """
 
@@ -57,10 +57,11 @@ class Nursery:
             text=True,
         )
 
-    def start(self, environment: dict[str, str], log: Path) -> BornRank:
+    def start(self, environment: dict[str, str], log: Path, anew: bool) -> BornRank:
+        """`anew`: start Python from nothing, as a pod does."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"environment": environment, "log": str(log)}) + "\n")
+        self._process.stdin.write(json.dumps({"environment": environment, "log": str(log), "anew": anew}) + "\n")
         self._process.stdin.flush()
         return BornRank(int(self._process.stdout.readline()), log)
 
@@ -69,7 +70,7 @@ class Nursery:
         self._process.wait(10)
 
 
-def give_birth(environment: dict[str, str], log: str) -> int:
+def give_birth(environment: dict[str, str], log: str, anew: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -80,6 +81,8 @@ def give_birth(environment: dict[str, str], log: str) -> int:
     os.environ.update(environment)
     status = 1
     try:
+        if anew:
+            os.execv(sys.executable, [sys.executable, "-m", "csps_engine"])
         status = main([])
     finally:
         sys.stdout.flush()
@@ -96,7 +99,7 @@ def run() -> None:
                 if not line:
                     return
                 order = json.loads(line)
-                pid = give_birth(order["environment"], order["log"])
+                pid = give_birth(order["environment"], order["log"], order["anew"])
                 logs[pid] = order["log"]
                 sys.stdout.write(f"{pid}\n")
                 sys.stdout.flush()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nursery import BornRank, Nursery
+from nursery import Nursery
 from rank_api import RankApi
 
 TOKEN = "token-of-the-tests"
@@ -28,8 +25,9 @@ class Place:
     folder: Path
     model: Path
     settings: dict[str, str]
-    nursery: Nursery | None = None
-    """Starts processes faster; without one, ranks start as in a pod."""
+    nursery: Nursery
+    anew: bool = False
+    """Ranks start as in a pod, from nothing."""
 
 
 def free_port() -> int:
@@ -69,18 +67,7 @@ class RankProcess:
             "OMP_NUM_THREADS": "1",
             **self.place.settings,
         }
-        self.process: BornRank | subprocess.Popen[bytes]
-        if self.place.nursery is not None:
-            self.process = self.place.nursery.start(environment, self.log)
-        else:
-            with self.log.open("ab") as log:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "csps_engine"],
-                    cwd=ENGINE,
-                    env={**os.environ, **environment},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+        self.process = self.place.nursery.start(environment, self.log, self.place.anew)
         self.api = RankApi("127.0.0.1", self.control_port, TOKEN)
 
     @property

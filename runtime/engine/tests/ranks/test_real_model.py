@@ -65,7 +65,7 @@ def single_process(prompt: list[int], count: int) -> list[int]:
 def groups(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[Group, Group]]:
     """The prefill ranks start as in a pod, from nothing."""
     settings = {"CSPS_KV_BYTES": str(64 * 2**20), "CSPS_HEARTBEAT_MS": "400"}
-    prefill = Group(Place(tmp_path, model_file(), settings), "real-prefill-0", "prefill", 2)
+    prefill = Group(Place(tmp_path, model_file(), settings, nursery, anew=True), "real-prefill-0", "prefill", 2)
     decode = Group(Place(tmp_path, model_file(), settings, nursery), "real-decode", "decode", 2)
     try:
         for group in (prefill, decode):
