@@ -102,8 +102,7 @@ async function main(): Promise<void> {
   await waitUntilServing(cluster);
   say("3. Two requests");
   const model = await ask(cluster);
-  const flags = options.named === undefined ? [] : process.argv.slice(2);
-  const command = ["npm run quickstart --", ...flags, "--down"].join(" ");
+  const command = ["npm run quickstart --", ...process.argv.slice(2), "--down"].join(" ");
   print(nextSteps(cluster, model, GATEWAY_PORT, command));
   say(`Done in ${((Date.now() - started) / 1000).toFixed(0)} s.`);
 }

@@ -3,8 +3,9 @@
  * without, they are made here from Debian packages, the npm package `node` and wheels.
  */
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { run, succeeds } from "./command.ts";
+import { type Layer, layerOf } from "./imageArchive.ts";
 import { step } from "./progress.ts";
 import { downloadWheels, pipPython } from "./pythonEnv.ts";
 import { ensureRootfs, type RootfsRecipe } from "./rootfs.ts";
@@ -99,8 +100,20 @@ export interface BaseTree {
   name: BaseName;
   /** Plain tar of the whole tree: the image's only layer. */
   tar: string;
-  /** `csps-base/<name>:<hash of the recipe>`. */
+  /** Digest and size of that layer. */
+  layer: Layer;
+  /** `csps-base/<name>:<start of the digest>`: another tree of the same recipe is another image. */
   tag: string;
+}
+
+/** The layer that a cached tar is; its digest is computed once and kept beside it. */
+async function cachedLayer(tar: string): Promise<Layer> {
+  const record = join(dirname(tar), "layer.json");
+  const kept = await readFile(record, "utf8").catch(() => undefined);
+  if (kept !== undefined) return { ...(JSON.parse(kept) as Layer), file: tar };
+  const layer = await layerOf(tar);
+  await writeFile(record, JSON.stringify({ digest: layer.digest, size: layer.size }));
+  return layer;
 }
 
 /** The trees of all base images, made on first use. Needs no Docker. */
@@ -108,7 +121,8 @@ export async function ensureBaseTrees(): Promise<BaseTree[]> {
   const trees: BaseTree[] = [];
   for (const name of BASE_NAMES) {
     const tar = await ensureRootfs(await recipe(name));
-    trees.push({ name, tar, tag: `csps-base/${name}:${basename(dirname(tar))}` });
+    const layer = await cachedLayer(tar);
+    trees.push({ name, tar, layer, tag: `csps-base/${name}:${layer.digest.slice("sha256:".length, 23)}` });
   }
   return trees;
 }

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { COREDNS_VERSION, ensureClients } from "./binaries.ts";
 import { cacheRoot } from "./cache.ts";
 import { run, succeeds } from "./command.ts";
@@ -29,6 +30,7 @@ export interface Cluster {
 const WORKERS = 4;
 const PUBLIC_NODE_IMAGE =
   "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a";
+const REGISTER_DEADLINE_MS = 3 * 60_000;
 const CREATE_DEADLINE_MS = 10 * 60_000;
 
 /** Folder of a cluster that we made. */
@@ -150,6 +152,18 @@ async function answers(cluster: Cluster): Promise<boolean> {
   );
 }
 
+/** Returns when every node's kubelet has made itself known. */
+async function registered(cluster: Cluster): Promise<void> {
+  const deadline = Date.now() + REGISTER_DEADLINE_MS;
+  for (;;) {
+    const there = (await kubectl(cluster, ["get", "nodes", "-o", "name"])).trim().split("\n");
+    const absent = cluster.nodes.filter((node) => !there.includes(`node/${node}`));
+    if (absent.length === 0) return;
+    if (Date.now() > deadline) throw new Error(`the kubelet of ${absent.join(", ")} did not register`);
+    await sleep(1_000);
+  }
+}
+
 /** A running cluster of this name, made when there is none that answers. */
 export async function up(name: string): Promise<Cluster> {
   await ensureDocker();
@@ -173,6 +187,7 @@ export async function up(name: string): Promise<Cluster> {
   }
   const cluster = await describe(name);
   await step("waiting for every node and for DNS", async () => {
+    await registered(cluster);
     await kubectl(cluster, ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]);
     await kubectl(cluster, [
       "-n",

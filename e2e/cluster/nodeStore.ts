@@ -92,9 +92,8 @@ async function build(target: string, nodeTar: string, bases: readonly BaseTree[]
   }
   const known: [string, number][] = [];
   for (const base of bases) {
-    const layer = await layerOf(base.tar);
-    known.push([layer.digest, layer.size]);
-    images.push(imageOf(`docker.io/${base.tag}`, [layer], []));
+    known.push([base.layer.digest, base.layer.size]);
+    images.push(imageOf(`docker.io/${base.tag}`, [base.layer], []));
   }
   await writeArchive(join(work, "images.tar"), join(work, "layout"), images);
   await run(IMPORT, [tree, work]);
