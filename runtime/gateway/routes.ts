@@ -1,6 +1,6 @@
 /** The endpoints of the OpenAI API: from a body to a question, and the list of models. */
 import type { Request, Response } from "express";
-import type { AnswerDeps, Question } from "./answer.ts";
+import type { AnswerDeps, Question } from "./answerRun.ts";
 import { answer, speechOf } from "./answer.ts";
 import { ApiError } from "./api/apiError.ts";
 import { chatForm, completionForm } from "./api/answerForm.ts";
