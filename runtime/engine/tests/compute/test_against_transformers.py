@@ -96,9 +96,7 @@ def test_a_batch_of_all_prompts_decodes_the_same_tokens_from_every_prefill(
         assert stream == expected[name].tokens, name
 
 
-def test_eight_requests_at_once_get_the_tokens_they_get_alone(
-    model: Llama, prefilled: dict[str, list[Prefilled]], expected: dict[str, Expected]
-) -> None:
+def test_eight_requests_at_once_get_the_tokens_they_get_alone(model: Llama, expected: dict[str, Expected]) -> None:
     start = expected["200"].prompt
     prompts = [prefill(model, start[: 20 + 23 * i], 1) for i in range(8)]
     together = decode(model, prompts, 16, 2, seed=5)
