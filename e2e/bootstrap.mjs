@@ -12,11 +12,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, "node_modules", ".bin");
 const node = join(bin, "node");
 const stamp = join(root, "node_modules", ".csps-lock");
-const lock = createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+const lock = createHash("sha256")
+  .update(readFileSync(join(root, "package-lock.json")))
+  .digest("hex");
 
 if (!existsSync(node) || !existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
   console.log("installing npm packages (npm ci)");
-  const install = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: root, stdio: "inherit" });
+  const install = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+    cwd: root,
+    stdio: "inherit",
+  });
   if (install.status !== 0) {
     console.error(`npm ci failed with exit status ${String(install.status)}; see its output above`);
     process.exit(1);
