@@ -130,7 +130,8 @@ interface Acting {
 
 /** The three controllers with what they share. */
 function assemble({ options, around, cluster, caches, telemetry, fence }: Parts): Acting {
-  const events = new EventRecorder({ cluster });
+  const recorder = new EventRecorder({ cluster });
+  const events = { record: logged(around.logger, recorder) };
   const nowMs = Date.now;
   const readToken = async (namespace: string, name: string): Promise<string> =>
     secretValue(await get(cluster, secrets, { metadata: { namespace, name } }), "token") ?? "";
@@ -180,5 +181,16 @@ function assemble({ options, around, cluster, caches, telemetry, fence }: Parts)
   const close = async (): Promise<void> => {
     await Promise.all([rankClients.close(), stateStores.close()]);
   };
-  return { controllers, events, close };
+  return { controllers, events: recorder, close };
+}
+
+/** What people are told in Events stands in the log as well. */
+function logged(logger: Logger, recorder: EventRecorder): EventRecorder["record"] {
+  return (occurrence) => {
+    const { kind, metadata } = occurrence.regarding;
+    const { namespace, name } = metadata;
+    const level = occurrence.type === "Warning" ? "warn" : "info";
+    logger.log(level, occurrence.note, { reason: occurrence.reason, kind, namespace, name });
+    recorder.record(occurrence);
+  };
 }

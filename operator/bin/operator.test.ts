@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createRedisClusterState } from "../../runtime/state/redisClusterState.ts";
 import { aReport } from "../../runtime/state/testing/conformance.ts";
 import { startRedisServer } from "../../runtime/state/testing/redisServer.ts";
@@ -52,6 +52,12 @@ beforeAll(async () => {
 afterAll(async () => {
   await world.stop();
 });
+
+/** What a failed test left must not take the room of the next. */
+afterEach(async () => {
+  world.kubelet.holdsStarts = false;
+  for (const namespace of world.namespaces.splice(0)) await dispose(namespace);
+}, 90_000);
 
 function condition(
   object: { status?: { conditions?: { type: string; status: string }[] | undefined } } | undefined,
@@ -144,19 +150,20 @@ describe("the operator on a real API server", { timeout: 120_000 }, () => {
     await untilAvailable(namespace);
     const survivor = world.kubelet.ranksOf("m-prefill-0")[0];
 
+    world.kubelet.holdsStarts = true;
     await remove(world.cluster, pods, { metadata: { namespace, name: "m-prefill-0-1" } });
     await eventually(async () => {
       const deployment = await world.read(cspsDeployments, namespace, "m");
       expect(condition(deployment, "Degraded")).toMatchObject({ status: "True", reason: "RanksMissing" });
       expect(condition(deployment, "Available")).toMatchObject({ status: "True" });
     });
+    world.kubelet.holdsStarts = false;
     await untilAvailable(namespace);
 
     const sizes = survivor?.rosters.map((roster) => roster.members.length);
     expect(sizes).toEqual([2, 1, 2]);
     expect(world.kubelet.livesOf(`${namespace}/m-prefill-0-1`)).toBe(2);
     expect(racksOf(await world.list(pods, namespace), "m-prefill-0")).toHaveLength(1);
-    await dispose(namespace);
   });
 
   it("replaces a rank that failed after a back-off, and says why it failed", async () => {
@@ -171,7 +178,6 @@ describe("the operator on a real API server", { timeout: 120_000 }, () => {
       expect(pool?.status?.restarts).toBe(1);
     });
     await untilAvailable(namespace);
-    await dispose(namespace);
   });
 
   it("says why a group has no place, and places it when room appears", async () => {
@@ -196,6 +202,26 @@ describe("the operator on a real API server", { timeout: 120_000 }, () => {
     await world.removeNode("b3");
   });
 
+  it("brings gangs to a new image one after the other", async () => {
+    const namespace = await world.newNamespace();
+    await world.applyDeployment(namespace, aSpec());
+    await untilAvailable(namespace);
+    await world.applyDeployment(namespace, { ...aSpec(), engine: { backend: "cpu", image: "engine:2" } });
+    const group = (list: readonly Pod[], name: string) =>
+      list.filter((pod) => pod.metadata.labels?.["csps.io/group"] === name);
+    const isNew = (pod: Pod) => pod.spec?.containers[0]?.image === "engine:2";
+    let sawBothDown = false;
+    await eventually(async () => {
+      const list = await world.list(pods, namespace);
+      const [prefill, decode] = [group(list, "m-prefill-0"), group(list, "m-decode")];
+      const prefillServes = prefill.length === 2 && prefill.some(isNew);
+      sawBothDown ||= decode.some(isNew) && !prefillServes;
+      expect([...prefill, ...decode].filter(isNew)).toHaveLength(4);
+    }, 40_000);
+    expect(sawBothDown).toBe(false);
+    await untilAvailable(namespace);
+  });
+
   it("makes no pod twice when the operator restarts while a gang forms, and fences the old leader out", async () => {
     const namespace = await world.newNamespace();
     await world.applyDeployment(namespace, aSpec());
@@ -218,7 +244,6 @@ describe("the operator on a real API server", { timeout: 120_000 }, () => {
       expect(rank?.roster?.fence).toBeGreaterThan(before);
     });
     await untilAvailable(namespace);
-    await dispose(namespace);
   });
 });
 
@@ -240,8 +265,9 @@ describe("when machines and stores are lost", { timeout: 120_000 }, () => {
       expect(successor?.spec?.nodeName).toBe("spare");
     });
     await untilAvailable(namespace);
-    await dispose(namespace);
+    // The machine comes back: whatever else ran on it can be let go.
     await world.findNode(lost);
+    await dispose(namespace);
     await world.removeNode("spare");
   });
 
@@ -300,6 +326,7 @@ describe("a cache that lags behind", { timeout: 60_000 }, () => {
     context.expectations.forget(group.metadata.uid);
     await look();
     expect(await uids()).toEqual(made);
+    await remove(world.cluster, spGroups, group);
     await world.startOperator();
   });
 });

@@ -8,19 +8,33 @@ interface Connection {
   readonly state: ClusterState;
 }
 
+interface Probe {
+  readonly url: string;
+  readonly failure: string | undefined;
+  readonly atMs: number;
+}
+
+const probeAgeMs = 5_000;
+
 /** A connection is made in the background: until it stands, a question is asked again. */
 const retryMs = 100;
 
 export class StateStores implements StateStoreAccess {
   readonly #connections = new Map<string, Connection>();
+  readonly #probes = new Map<string, Probe>();
   readonly #fence: () => number;
 
   constructor(fence: () => number) {
     this.#fence = fence;
   }
 
+  /** An answer is used again for a while, so that a dead store does not slow down every reconcile. */
   async probe(target: StateStoreTarget): Promise<string | undefined> {
-    return await this.#ask(target, (state) => state.advanceFence(this.#fence()));
+    const last = this.#probes.get(target.deployment);
+    if (last?.url === target.url && performance.now() - last.atMs < probeAgeMs) return last.failure;
+    const failure = await this.#ask(target, (state) => state.advanceFence(this.#fence()));
+    this.#probes.set(target.deployment, { url: target.url, failure, atMs: performance.now() });
+    return failure;
   }
 
   async clear(target: StateStoreTarget): Promise<string | undefined> {
@@ -30,6 +44,7 @@ export class StateStores implements StateStoreAccess {
   async release(deployment: string): Promise<void> {
     const connection = this.#connections.get(deployment);
     this.#connections.delete(deployment);
+    this.#probes.delete(deployment);
     await connection?.state.close();
   }
 

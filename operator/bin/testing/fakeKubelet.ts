@@ -89,6 +89,9 @@ export class FakeKubelet {
     this.#lostNodes.delete(name);
   }
 
+  /** While true, no pod that is new to its node is started. */
+  holdsStarts = false;
+
   /** The rank's process ends with an error. */
   async crash(key: string): Promise<void> {
     const pod = this.#informer.store.get(key);
@@ -130,7 +133,9 @@ export class FakeKubelet {
       await remove(this.#cluster, pods, pod, { uid: pod.metadata.uid, gracePeriodSeconds: 0 });
       return;
     }
-    const life = this.#lives.get(pod.metadata.uid) ?? (await this.#begin(pod));
+    const known = this.#lives.get(pod.metadata.uid);
+    if (known === undefined && this.holdsStarts) return;
+    const life = known ?? (await this.#begin(pod));
     const ready = life.rank === undefined || life.rank.phase === "serving";
     if (life.ready === ready && pod.status?.phase === "Running") return;
     life.ready = ready;

@@ -31,7 +31,9 @@ export class World {
   readonly kubelet: FakeKubelet;
   readonly plane: ControlPlane;
   #operator: RunningOperator | undefined;
-  #namespaces = 0;
+  /** Made and not yet taken out of this list by the test. */
+  readonly namespaces: string[] = [];
+  #made = 0;
 
   private constructor(plane: ControlPlane) {
     this.plane = plane;
@@ -104,8 +106,9 @@ export class World {
 
   /** A namespace of its own for each test. */
   async newNamespace(): Promise<string> {
-    this.#namespaces += 1;
-    const name = `t${String(this.#namespaces)}`;
+    this.#made += 1;
+    const name = `t${String(this.#made)}`;
+    this.namespaces.push(name);
     await create(this.cluster, namespaces, { metadata: { name } });
     return name;
   }

@@ -36,17 +36,20 @@ export async function finalizeDeployment(
         note: `keys csps:{${key}}:* may remain in the state store: ${failure}`,
       });
     }
-    try {
-      await setFinalizer(context.cluster, cspsDeployments, deployment, {
-        name: stateFinalizer,
-        present: false,
-      });
-    } catch (error) {
-      // The cache was late: it has gone already.
-      if (!isNotFound(error)) throw error;
-    }
+    await dropFinalizer(context, deployment);
   }
   await context.stateStore.release(key);
+}
+
+/** Read anew: clearing took its time, and a conflict would make it begin again. */
+async function dropFinalizer(context: DeploymentContext, deployment: CSPSDeployment): Promise<void> {
+  const fresh = await get(context.cluster, cspsDeployments, deployment);
+  if (fresh?.metadata.uid !== deployment.metadata.uid) return;
+  try {
+    await setFinalizer(context.cluster, cspsDeployments, fresh, { name: stateFinalizer, present: false });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
 }
 
 async function clearKeys(
