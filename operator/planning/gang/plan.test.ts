@@ -128,7 +128,7 @@ describe("a gang played to its end", () => {
       fc.property(faults, (list) => {
         expect(simulate(spec, list).settledAt).toBeDefined();
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 
@@ -149,7 +149,7 @@ describe("a gang played to its end", () => {
           generation = next;
         });
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 
@@ -166,7 +166,7 @@ describe("a gang played to its end", () => {
           }
         });
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 });

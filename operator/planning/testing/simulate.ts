@@ -19,7 +19,7 @@ export interface Simulation {
   readonly observations: readonly GangObservation[];
 }
 
-const ticks = 400;
+const ticks = 300;
 const tickMs = 1_000;
 
 interface State {
