@@ -4,7 +4,8 @@ export interface WorkerPlan {
   labels: Record<string, string>;
 }
 
-export const GPUS_PER_WORKER = 4;
+/** One, so that the ranks of a group lie on several hosts, and losing a host costs a group one rank. */
+export const GPUS_PER_WORKER = 1;
 export const GPU_RESOURCE = "nvidia.com/gpu";
 
 /** Worker `index` of the cluster: hosts 0 and 1 stand in rack r1, hosts 2 and 3 in rack r2. */

@@ -58,11 +58,19 @@ test("an impossible deployment is refused by the API server with the field and t
 
 test("a deleted deployment leaves nothing behind", { timeout: 4 * MINUTE }, async () => {
   const text = await readFile(join(import.meta.dirname, "..", "..", "manifests", "quickstart.yaml"), "utf8");
-  const object = load(text) as { metadata: { name: string } };
+  const rank = { resources: { requests: { cpu: "50m", memory: "64Mi" } } };
+  const object = load(text) as { metadata: { name: string }; spec: Record<string, Record<string, unknown>> };
   object.metadata.name = NAME;
+  // Without GPUs, which the deployment that is served has all of.
+  for (const role of ["prefill", "decode"]) Object.assign(object.spec[role] ?? {}, { rank });
   await kubectl(["apply", "-n", world.namespace, "-f", "-"], JSON.stringify(object));
   await eventually("its pods to exist", MINUTE, async () => {
-    demand((await pods(`csps.io/deployment=${NAME}`)).length >= 4, "not all pods exist yet");
+    const ranks = await pods(`csps.io/deployment=${NAME},csps.io/role in (prefill,decode)`);
+    demand(ranks.length === 4, `${ranks.length} of 4 rank pods exist`);
+    demand(
+      ranks.every((pod) => pod.spec.nodeName !== undefined),
+      "not all of them have a node",
+    );
   });
   await kubectl(["delete", "cspsdeployment", NAME, "-n", world.namespace, "--wait=true", "--timeout=60s"]);
   const kinds =

@@ -23,7 +23,7 @@ def main() -> None:
     for key, messages in request["chats"].items():
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompts[key] = tokenizer.encode(text, add_special_tokens=False)
-    stop = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    stop = {tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")}
     answers = {}
     for key, ids in prompts.items():
         print(f"reference for {key}: {len(ids)} tokens", file=sys.stderr, flush=True)

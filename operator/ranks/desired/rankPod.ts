@@ -1,6 +1,7 @@
 /** The pod of one rank: it is made gated, and pinned to a node when its gang has a place. */
 import type { Desired, OwnerReference, Pod } from "../../kube/object.ts";
 import { rankIdOf } from "../../planning/gang/observed.ts";
+import { lostNodeTolerations } from "./lostNode.ts";
 import type { GangDesign } from "../gang.ts";
 import {
   childName,
@@ -24,9 +25,6 @@ export interface RankPodRequest {
 type PodSpec = NonNullable<Pod["spec"]>;
 type Probe = NonNullable<Container["readinessProbe"]>;
 type Tolerations = NonNullable<PodSpec["tolerations"]>;
-
-/** How long a rank stays on a node that stopped reporting. */
-const lostNodeSeconds = 30;
 
 export function desiredRankPod(request: RankPodRequest): Desired<Pod> {
   const { design, ordinal, owner } = request;
@@ -66,13 +64,7 @@ export function desiredRankPod(request: RankPodRequest): Desired<Pod> {
 }
 
 export function rankTolerations(design: GangDesign): Tolerations {
-  const lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map((key) => ({
-    key,
-    operator: "Exists",
-    effect: "NoExecute",
-    tolerationSeconds: lostNodeSeconds,
-  }));
-  return [...present(design.rank.tolerations ?? []), ...lost];
+  return [...present(design.rank.tolerations ?? []), ...lostNodeTolerations];
 }
 
 /** The same tolerations without fields that are named but undefined. */

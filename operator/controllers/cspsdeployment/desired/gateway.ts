@@ -2,6 +2,7 @@
 import type { GatewayEnvironment } from "../../../../runtime/wire/schema/environment.ts";
 import type { Deployment, Desired, KubeObject, Service } from "../../../kube/object.ts";
 import { childName, controlPort, gatewayPort, ownLabels, podLabels } from "../../../ranks/names.ts";
+import { lostNodeTolerations } from "../../../ranks/desired/lostNode.ts";
 import {
   restrictedContainer,
   restrictedPod,
@@ -64,6 +65,9 @@ function workload(design: DeploymentDesign): Desired<Deployment> {
         spec: {
           ...restrictedPod,
           serviceAccountName: childName.gateway(design.name),
+          tolerations: lostNodeTolerations,
+          // Streams end within the gateway's own grace, 25 s, before they are cut.
+          terminationGracePeriodSeconds: 40,
           containers: [
             {
               ...restrictedContainer,

@@ -1,6 +1,7 @@
 /** The bundled Redis: one replica, a password, no disk. */
 import type { Desired, KubeObject, Service, StatefulSet } from "../../../kube/object.ts";
 import { childName, ownLabels, podLabels, redisPort } from "../../../ranks/names.ts";
+import { lostNodeTolerations } from "../../../ranks/desired/lostNode.ts";
 import {
   restrictedContainer,
   restrictedPod,
@@ -25,7 +26,6 @@ function meta(design: DeploymentDesign): Desired<KubeObject>["metadata"] {
 
 function workload(design: DeploymentDesign): Desired<StatefulSet> {
   const labels = podLabels(design.name, "state");
-  const lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
   return {
     apiVersion: "apps/v1",
     kind: "StatefulSet",
@@ -38,12 +38,7 @@ function workload(design: DeploymentDesign): Desired<StatefulSet> {
         metadata: { labels },
         spec: {
           ...restrictedPod,
-          tolerations: lost.map((key) => ({
-            key,
-            operator: "Exists",
-            effect: "NoExecute",
-            tolerationSeconds: 30,
-          })),
+          tolerations: lostNodeTolerations,
           containers: [
             {
               ...restrictedContainer,
