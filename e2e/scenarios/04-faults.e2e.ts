@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Forward } from "../quickstart/forward.ts";
 import { up } from "../cluster/cluster.ts";
 import { run } from "../cluster/command.ts";
-import { complete, type Completion } from "./gateway.ts";
+import { complete, type Completion, type CompletionRequest } from "./gateway.ts";
 import { demand, eventually } from "./eventually.ts";
 import { isReady } from "./objects.ts";
 import { story } from "./prompts.ts";
@@ -32,19 +32,25 @@ afterEach(() => {
   door.close();
 });
 
-const STREAM = { prompt: story(150), maxTokens: 160 };
+/** Spends its time decoding. */
+const TALKATIVE = { prompt: story(150), maxTokens: 160 };
+/** Spends its time in prefill: four of them queue for longer than it takes until the fault comes. */
+const LONG_WINDED = { prompt: story(1000), maxTokens: 24 };
 
-async function stream(): Promise<Completion> {
-  return await complete(door.url, MODEL, STREAM, 4 * MINUTE);
+async function stream(request: CompletionRequest = TALKATIVE): Promise<Completion> {
+  return await complete(door.url, MODEL, request, 4 * MINUTE);
 }
 
 type Outcome = { kind: "whole"; completion: Completion } | { kind: "refused"; message: string };
 
 /** Four streams with a fault in their midst; each ends whole or with an error that says something. */
-async function streamsThrough(fault: () => Promise<void>): Promise<Outcome[]> {
+async function streamsThrough(
+  fault: () => Promise<void>,
+  request: CompletionRequest = TALKATIVE,
+): Promise<Outcome[]> {
   const streams = Array.from({ length: 4 }, async (): Promise<Outcome> => {
     try {
-      return { kind: "whole", completion: await stream() };
+      return { kind: "whole", completion: await stream(request) };
     } catch (error) {
       return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
     }
@@ -73,15 +79,18 @@ async function deletePod(name: string, namespace: string): Promise<void> {
   await kubectl(["delete", "pod", name, "-n", namespace, "--grace-period=0", "--force", "--wait=false"]);
 }
 
-test.each(["prefill", "decode"] as const)(
-  "streams survive the loss of a %s rank, and the group is whole again by itself",
+test.each([
+  { role: "prefill", request: LONG_WINDED },
+  { role: "decode", request: TALKATIVE },
+] as const)(
+  "streams survive the loss of a $role rank, and the group is whole again by itself",
   { timeout: 10 * MINUTE },
-  async (role) => {
-    const undisturbed = await stream();
+  async ({ role, request }) => {
+    const undisturbed = await stream(request);
     const victim = (await rankPods(role)).at(-1);
     expect(victim).toBeDefined();
     if (victim === undefined) return;
-    const outcomes = await streamsThrough(() => deletePod(victim.metadata.name, world.namespace));
+    const outcomes = await streamsThrough(() => deletePod(victim.metadata.name, world.namespace), request);
     expectWhole(outcomes, undisturbed);
     await healthy(4 * MINUTE);
     const successor = (await rankPods(role)).find((pod) => pod.metadata.name === victim.metadata.name);
