@@ -29,6 +29,8 @@ const rooms = {
     folder: "operator/autoscaler",
     imports: ["crds", "kube", "observability", "planning", "state", "wire"],
   },
+  // Plays traces against the production planners; reads files, speaks to no cluster.
+  simulator: { folder: "operator/simulator", imports: ["crds", "planning"] },
   bin: {
     folder: "operator/bin",
     imports: [
