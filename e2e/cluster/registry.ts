@@ -1,18 +1,14 @@
 /** Whether public images can be had, asked once per process with a short deadline. */
+import { succeeds } from "./command.ts";
 
-const REGISTRY = "https://registry-1.docker.io/v2/";
-const DEADLINE_MS = 4_000;
+/** What the Docker daemon's default registry is asked for: the smallest answer there is, and nothing is pulled. */
+const PUBLIC_IMAGE = "debian:trixie-slim";
+const DEADLINE_MS = 8_000;
 
 let answer: Promise<boolean> | undefined;
 
-async function probe(): Promise<boolean> {
-  try {
-    const response = await fetch(REGISTRY, { signal: AbortSignal.timeout(DEADLINE_MS) });
-    // 401 is a registry's way to ask for a token, which the Docker daemon gets by itself.
-    return response.status === 200 || response.status === 401;
-  } catch {
-    return false;
-  }
+function probe(): Promise<boolean> {
+  return succeeds("docker", ["manifest", "inspect", PUBLIC_IMAGE], { timeoutMs: DEADLINE_MS });
 }
 
 /** Whether the public image registry answers. `CSPS_REGISTRY=none` says no without asking. */

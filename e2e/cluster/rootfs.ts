@@ -19,7 +19,8 @@ export interface RootfsRecipe {
   finish?: { key: string; apply: (tree: string) => Promise<void> };
 }
 
-const MIRROR = "http://deb.debian.org/debian";
+/** Mirror of Debian's packages; none: debootstrap's own default. */
+const MIRROR = process.env["CSPS_DEBIAN_MIRROR"];
 
 /** What an image never reads: documentation, translations, package lists, tests and compiled bytecode. */
 const STRIPPED = [
@@ -63,15 +64,19 @@ async function strip(tree: string): Promise<void> {
 
 /** debootstrap's smallest tree of a Debian suite, as a tar. */
 async function minimalTar(suite: RootfsRecipe["suite"]): Promise<string> {
-  const key = await contentKey({ texts: [suite, MIRROR, "minbase"] });
+  const key = await contentKey({ texts: [suite, "minbase"] });
   const folder = await cachedFolder(`debian-${suite}`, key, async (target) => {
     await ensurePackages(["debootstrap"]);
     const tree = join(target, "tree");
     await step(`debootstrap ${suite}`, async () => {
-      await run("debootstrap", ["--variant=minbase", suite, tree, MIRROR], {
-        timeoutMs: 20 * 60_000,
-        logFile: join(target, "log"),
-      });
+      await run(
+        "debootstrap",
+        ["--variant=minbase", suite, tree, ...(MIRROR === undefined ? [] : [MIRROR])],
+        {
+          timeoutMs: 20 * 60_000,
+          logFile: join(target, "log"),
+        },
+      );
       await run("tar", ["-C", tree, "--numeric-owner", "-cf", join(target, "rootfs.tar"), "."]);
       await rm(tree, { recursive: true });
     });
@@ -81,13 +86,7 @@ async function minimalTar(suite: RootfsRecipe["suite"]): Promise<string> {
 
 /** The tar of a recipe's tree, built on first use. */
 export async function ensureRootfs(recipe: RootfsRecipe): Promise<string> {
-  const texts = [
-    recipe.suite,
-    MIRROR,
-    recipe.packages.join(" "),
-    STRIPPED.join(" "),
-    recipe.finish?.key ?? "",
-  ];
+  const texts = [recipe.suite, recipe.packages.join(" "), STRIPPED.join(" "), recipe.finish?.key ?? ""];
   const folder = await cachedFolder(`rootfs-${recipe.name}`, await contentKey({ texts }), async (target) => {
     const minimal = await minimalTar(recipe.suite);
     const tree = join(target, "tree");

@@ -17,7 +17,8 @@ Gets a cluster, installs CSPS, serves a small real model on it and asks it two t
   --help               this text
 
 Environment: CSPS_CACHE     where what is expensive to make is kept (default ~/.cache/csps)
-             CSPS_REGISTRY  "none": do not ask for public images, make everything here`;
+             CSPS_REGISTRY  "none": do not ask for public images, make everything here
+             CSPS_DEBIAN_MIRROR  mirror of Debian's packages for the images made here`;
 
 export interface Options {
   help: boolean;

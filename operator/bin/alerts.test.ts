@@ -1,12 +1,16 @@
 /** An alert on a metric that nobody exports never fires: each one named in the chart must be declared. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { load } from "js-yaml";
 import { expect, it } from "vitest";
 import { createMetrics } from "../observability/metrics.ts";
 
 interface Rules {
   groups: {
-    rules: { alert: string; expr: string; annotations: { summary: string; description: string } }[];
+    rules: {
+      alert: string;
+      expr: string;
+      annotations: { summary: string; description: string; runbook_url: string };
+    }[];
   }[];
 }
 
@@ -26,4 +30,9 @@ it.each(alerts)("$alert looks at metrics that the operator exports", ({ expr }) 
 it.each(alerts)("$alert says in a sentence what it means", ({ annotations }) => {
   expect(annotations.summary).not.toBe("");
   expect(annotations.description).toMatch(/\.$/);
+});
+
+it.each(alerts)("$alert points to a runbook that exists", ({ alert, annotations }) => {
+  expect(annotations.runbook_url).toBe(`docs/runbooks/${alert}.md`);
+  expect(existsSync(new URL(`../../${annotations.runbook_url}`, import.meta.url))).toBe(true);
 });
