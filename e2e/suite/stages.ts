@@ -1,10 +1,16 @@
 /** The stages of `npm test` in order: what fails fastest comes first. */
 import { join } from "node:path";
+import { succeeds } from "../cluster/command.ts";
+import { ensurePackages } from "../cluster/debian.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
 import { countJUnit, countVitest, runner } from "./report.ts";
 import { check, type Stage } from "./stage.ts";
 
 const MINUTE = 60_000;
+
+async function ensureRedis(): Promise<void> {
+  if (!(await succeeds("redis-server", ["--version"]))) await ensurePackages(["redis-server"]);
+}
 
 export function stages(root: string, reports: string): Stage[] {
   const bin = (name: string): string => join(root, "node_modules", ".bin", name);
@@ -32,8 +38,9 @@ export function stages(root: string, reports: string): Stage[] {
       "etcd, kube-apiserver and redis-server",
       typescriptReport,
       countVitest,
-      async () =>
-        await Promise.resolve({
+      async () => {
+        await ensureRedis();
+        return {
           argv: [
             bin("vitest"),
             "run",
@@ -43,7 +50,8 @@ export function stages(root: string, reports: string): Stage[] {
           ],
           cwd: root,
           deadlineMs: 20 * MINUTE,
-        }),
+        };
+      },
     ),
     python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
     python("mypy", ["-m", "mypy"], 5 * MINUTE),
@@ -53,6 +61,7 @@ export function stages(root: string, reports: string): Stage[] {
       2 * MINUTE,
     ),
     runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
+      await ensureRedis();
       const env = await pythonEnv();
       return {
         argv: [env.python, "-m", "pytest", "-ra", `--junitxml=${pythonReport}`],
