@@ -33,26 +33,20 @@ export function stages(root: string, reports: string): Stage[] {
     tool("lint", "nothing", [bin("eslint"), ".", "--max-warnings", "0"]),
     tool("format", "nothing", [bin("prettier"), "--check", "--log-level", "warn", "."]),
     tool("verify", "nothing", [bin("node"), "crds/generate/main.ts", "--check"]),
-    runner(
-      "typescript",
-      "etcd, kube-apiserver and redis-server",
-      typescriptReport,
-      countVitest,
-      async () => {
-        await ensureRedis();
-        return {
-          argv: [
-            bin("vitest"),
-            "run",
-            "--reporter=default",
-            "--reporter=json",
-            `--outputFile=${typescriptReport}`,
-          ],
-          cwd: root,
-          deadlineMs: 20 * MINUTE,
-        };
-      },
-    ),
+    runner("typescript", "etcd, kube-apiserver and redis-server", typescriptReport, countVitest, async () => {
+      await ensureRedis();
+      return {
+        argv: [
+          bin("vitest"),
+          "run",
+          "--reporter=default",
+          "--reporter=json",
+          `--outputFile=${typescriptReport}`,
+        ],
+        cwd: root,
+        deadlineMs: 20 * MINUTE,
+      };
+    }),
     python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
     python("mypy", ["-m", "mypy"], 5 * MINUTE),
     python(
