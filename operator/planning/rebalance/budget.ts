@@ -1,0 +1,54 @@
+/** What moves may cost together: so many at once, so many bytes per second. */
+import type { Move } from "./move.ts";
+import type { PoolSnapshot, RankFacts, RebalancePolicy, RequestFacts } from "./pool.ts";
+import { type PageRun, writtenIn } from "./shards.ts";
+
+/** Moves that may begin now. Those under way keep the rate they were begun with, whatever the policy was then. */
+export function openSlots(pool: PoolSnapshot, policy: RebalancePolicy): number {
+  const spent = pool.moves.reduce((sum, move) => sum + move.bytesPerSecond, 0);
+  const byRate = Math.floor((policy.bytesPerSecond - spent) / rateOf(policy));
+  return Math.max(0, Math.min(policy.concurrentMoves - pool.moves.length, byRate));
+}
+
+/** Bytes per second of one move: an equal share. */
+export function rateOf(policy: RebalancePolicy): number {
+  return policy.bytesPerSecond / policy.concurrentMoves;
+}
+
+/** Written pages that one move carries at most; at least one, however large pages are. */
+export function pagesPerMove(pool: PoolSnapshot, policy: RebalancePolicy): number {
+  return Math.max(1, Math.floor(policy.moveBytes / pool.pageBytes));
+}
+
+export function copyMs(bytes: number, policy: RebalancePolicy): number {
+  return (bytes / rateOf(policy)) * 1000;
+}
+
+interface MoveDesign {
+  readonly request: RequestFacts;
+  readonly from: RankFacts;
+  readonly to: RankFacts;
+  readonly run: PageRun;
+  readonly takesHome?: boolean;
+}
+
+export function newMove(
+  pool: PoolSnapshot,
+  policy: RebalancePolicy,
+  { request, from, to, run, takesHome = false }: MoveDesign,
+): Move {
+  return {
+    moveId: `${request.requestId}@${String(request.epoch)}/${String(run.firstPage)}+${String(run.pages)}/${to.rankId}`,
+    requestId: request.requestId,
+    epoch: request.epoch,
+    from: from.rankId,
+    fromIncarnation: from.incarnation,
+    to: to.rankId,
+    toIncarnation: to.incarnation,
+    firstPage: run.firstPage,
+    pages: run.pages,
+    bytes: writtenIn(request, run) * pool.pageBytes,
+    bytesPerSecond: rateOf(policy),
+    takesHome,
+  };
+}

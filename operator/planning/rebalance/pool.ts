@@ -1,0 +1,90 @@
+/** A decode pool as rebalancing sees it. Times are ages, so that equal pools give equal plans at any hour. */
+import type { MoveRecord } from "./move.ts";
+
+/** Consecutive pages of one request that lie on one rank. */
+export interface Shard {
+  readonly rankId: string;
+  readonly firstPage: number;
+  readonly pages: number;
+}
+
+export interface RequestFacts {
+  readonly requestId: string;
+  /** Grows with every change of the shard map; a commit compares it. */
+  readonly epoch: number;
+  /** Rank that runs the dense layers and samples. */
+  readonly home: string;
+  /** In page order, without gap or overlap, from page 0 to the last reserved page. */
+  readonly shards: readonly Shard[];
+  /** Pages that hold KV; the last of them is the newest, which is still being written. The rest is reserved. */
+  readonly writtenPages: number;
+  readonly remainingTokens: number;
+  /** Bytes that a step reads of each written page: all of it in dense decode, 0 while the request waits. */
+  readonly scanBytesPerPage: number;
+  /** False while its prompt's KV is still being pushed: its pages must not move under the push. */
+  readonly settled: boolean;
+}
+
+export interface RankFacts {
+  readonly rankId: string;
+  readonly incarnation: string;
+  readonly capacityPages: number;
+  /** Neither held by a request nor leased to a move. */
+  readonly freePages: number;
+  readonly scanBytesPerStep: number;
+  /** Since the incarnation joined the pool. */
+  readonly ageMs: number;
+  /** Since its last report. */
+  readonly reportAgeMs: number;
+  /** False while it drains or its node is cordoned. */
+  readonly admits: boolean;
+  /** Since it last refused a move; undefined: never. */
+  readonly refusedAgeMs?: number | undefined;
+}
+
+export interface PoolSnapshot {
+  readonly ranks: readonly RankFacts[];
+  readonly requests: readonly RequestFacts[];
+  /** Moves that were begun and are not over. */
+  readonly moves: readonly MoveRecord[];
+  readonly pageBytes: number;
+  /** Of one decode step, measured. */
+  readonly stepMs: number;
+  /** Rate at which a rank reads KV in a step. */
+  readonly scanBytesPerSecond: number;
+}
+
+export interface RebalancePolicy {
+  /** Balancing begins when the most loaded rank has this many times the mean. */
+  readonly startAt: number;
+  /** Of all moves together. */
+  readonly bytesPerSecond: number;
+  readonly concurrentMoves: number;
+  /** A move is short, so that it can be cancelled and budgets can be shared out anew. */
+  readonly moveBytes: number;
+  /** What a move costs beside its copy: lease, verification, a step's stall. */
+  readonly moveCostMs: number;
+  /** Pages of each rank that moves never fill. */
+  readonly reservePages: number;
+  /** A new rank takes pages in proportion to its age until it is this old. */
+  readonly slowStartMs: number;
+  /** A rank that refused is left alone for this long. */
+  readonly refusalMs: number;
+  /** Reports older than this count for nothing. */
+  readonly staleMs: number;
+  /** A move that takes longer is undone. */
+  readonly moveDeadlineMs: number;
+}
+
+export const defaultRebalancePolicy: RebalancePolicy = {
+  startAt: 1.1,
+  bytesPerSecond: 4 * 2 ** 30,
+  concurrentMoves: 4,
+  moveBytes: 256 * 2 ** 20,
+  moveCostMs: 50,
+  reservePages: 2,
+  slowStartMs: 60_000,
+  refusalMs: 10_000,
+  staleMs: 5_000,
+  moveDeadlineMs: 120_000,
+};
