@@ -20,6 +20,9 @@ MAX_TOP_LOGPROBS = 20
 
 PrefillMode = Literal["auto", "allToAll", "kvGather"]
 
+AttentionKind = Literal["dense", "sparse"]
+"""dense: exact. sparse: keys of other ranks are fetched by their worth (the `csa` package); an approximation."""
+
 Progress = Callable[[int, int], None]
 """Called as (layers_done, layers) after each layer of a prefill."""
 
@@ -68,10 +71,38 @@ class PrefillJob:
     token_ids: tuple[int, ...]
     sampling: Sampling = Sampling()
     mode: PrefillMode = "auto"
+    attention: AttentionKind = "dense"
 
     def __post_init__(self) -> None:
         if not self.token_ids:
             raise ValueError("a prompt needs at least one token")
+
+
+@dataclass(frozen=True, slots=True)
+class SparseReport:
+    """What sparse attention moved and covered in one prefill. Bytes are this rank's own, shares of all ranks."""
+
+    layers: int
+    """Layers computed sparsely; what follows is about them alone."""
+    fetched_bytes: int
+    """K and V that came from other ranks."""
+    available_bytes: int
+    """K and V of other ranks that this rank's queries may see."""
+    level_bytes: tuple[int, ...]
+    """Part of fetched_bytes that was chosen, by level; the rest came unasked."""
+    cut_blocks: int
+    """Blocks that could matter but passed the budget, over KV heads and layers."""
+    audited: int
+    """(query, head, layer) triples of all ranks whose exact attention mass was taken."""
+    mass_mean: float
+    """Mean share of their attention mass that was covered."""
+    mass_p01: float
+    """The share that 99 in 100 of them reached, down to a thousandth."""
+
+    @property
+    def skipped_bytes(self) -> int:
+        """K and V that the exact path would have fetched."""
+        return self.available_bytes - self.fetched_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +116,8 @@ class PrefillResult:
     """KV handed to the sink by this rank."""
     sent_bytes: int
     """Tensor payload this rank sent to its peers."""
+    sparse: SparseReport | None = None
+    """None when every layer was exact."""
 
 
 class Place(NamedTuple):

@@ -1,4 +1,4 @@
-"""Prefill of one prompt by all ranks of a mesh; exact dense attention.
+"""Prefill of one prompt by all ranks of a mesh; exact dense attention, or sparse where the job asks for it.
 
 x = embed(own tokens)
 for each layer:  q, k, v = own tokens;  attention over all tokens (the one step that communicates);
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import KvSink, PrefillJob, PrefillResult, Progress, SampledToken
+from csps_engine.csa.settings import CsaError, CsaSettings
 from csps_engine.model.llama import Llama, Qkv
 from csps_engine.pipeline.all_to_all import AllToAllAttention
+from csps_engine.pipeline.csa_attention import CsaAttention
 from csps_engine.pipeline.kv_gather import KvGatherAttention
-from csps_engine.pipeline.mode import choose_mode
+from csps_engine.pipeline.mode import ModeError, choose_mode
 from csps_engine.pipeline.partition import Span
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
+
+DEFAULT_CSA = CsaSettings()
 
 
 class PrefillAttention(Protocol):
@@ -45,9 +49,10 @@ class PrefillAttention(Protocol):
 class PrefillRunner:
     """Runs prompts one after another on one rank."""
 
-    def __init__(self, model: Llama, mesh: Mesh) -> None:
+    def __init__(self, model: Llama, mesh: Mesh, csa: CsaSettings = DEFAULT_CSA) -> None:
         self._model = model
         self._mesh = mesh
+        self._csa = csa
 
     def run(self, job: PrefillJob, sink: KvSink, progress: Progress | None = None) -> PrefillResult:
         """Compute the prompt's KV and sample the token after it. Collective; every rank passes the same job."""
@@ -57,8 +62,9 @@ class PrefillRunner:
     def _run(self, job: PrefillJob, sink: KvSink, progress: Progress | None) -> PrefillResult:
         model, mesh = self._model, self._mesh
         sent_before = mesh.sent_bytes
-        mode = choose_mode(model.config, mesh.size, job.mode)
-        attention = _attention(mode, model, mesh, len(job.token_ids))
+        sparse = _sparse(job, mesh, self._csa)
+        mode = choose_mode(model.config, mesh.size, job.mode) if sparse is None else "kvGather"
+        attention = sparse or _attention(mode, model, mesh, len(job.token_ids))
         x, turn = self._enter(job, attention.own)
         kv_bytes = 0
         for layer in range(model.config.layers):
@@ -68,7 +74,8 @@ class PrefillRunner:
             if progress is not None:
                 progress(layer + 1, model.config.layers)
         sampled = self._sample(job, attention.last_owner, x)
-        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before)
+        report = None if sparse is None else sparse.report()
+        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before, report)
 
     def _enter(self, job: PrefillJob, own: tuple[Span, ...]) -> tuple[Tensor, Tensor]:
         positions = torch.cat([torch.arange(span.start, span.stop) for span in own])
@@ -89,6 +96,21 @@ def _attention(
     if mode == "allToAll":
         return AllToAllAttention(model.config, mesh, tokens)
     return KvGatherAttention(mesh, tokens)
+
+
+def _sparse(job: PrefillJob, mesh: Mesh, settings: CsaSettings) -> CsaAttention | None:
+    """Sparse attention if the job asks for it and the prompt is long enough to be worth it."""
+    if job.attention == "dense":
+        return None
+    if job.mode == "allToAll":
+        raise ModeError("sparse attention moves keys and values; it has no allToAll form")
+    tokens = len(job.token_ids)
+    if mesh.size == 1 or tokens <= settings.dense_tokens:
+        return None
+    try:
+        return CsaAttention(mesh, tokens, settings)
+    except CsaError as error:
+        raise ModeError(str(error)) from error
 
 
 def _head_major(qkv: Qkv) -> tuple[Tensor, Tensor, Tensor]:

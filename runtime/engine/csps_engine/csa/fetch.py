@@ -1,0 +1,93 @@
+"""How chosen keys and values travel: the choice as bits, then the rows it names.
+
+Rows of one KV head go in order of position, so blocks that are neighbours are one run of memory on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from csps_engine.comm.mesh import Mesh
+from csps_engine.csa.parcel import Arriving, Form, exchange
+
+_BITS = 8
+
+
+class Keys(NamedTuple):
+    """Keys and values of one KV head, [S, D] each."""
+
+    k: Tensor
+    v: Tensor
+
+
+def bits_bytes(blocks: int) -> int:
+    """Bytes of one KV head's choice among `blocks` blocks."""
+    return -(-blocks // _BITS)
+
+
+def ask(mesh: Mesh, wanted: Sequence[Tensor], own_blocks: int) -> list[Tensor]:
+    """Tell each rank r which of its blocks are wanted[r] [K, blocks of r]; hear what they want [K, own_blocks]."""
+    rank, heads = mesh.rank, wanted[mesh.rank].shape[0]
+    outgoing = [[_pack(mask)] if r != rank else [] for r, mask in enumerate(wanted)]
+    form = Form((heads, bits_bytes(own_blocks)), torch.uint8)
+    incoming = [[form] if r != rank else [] for r in range(mesh.size)]
+    heard = exchange(mesh, outgoing, incoming).wait()
+    none = torch.zeros(heads, own_blocks, dtype=torch.bool, device=mesh.device)
+    return [_unpack(parts[0], own_blocks) if parts else none for parts in heard]
+
+
+def token_mask(blocks: Tensor, block_tokens: int, tokens: int) -> Tensor:
+    """From blocks [K, C] to tokens [K, n], of which the last block may lack some."""
+    return blocks.repeat_interleave(block_tokens, 1)[:, :tokens]
+
+
+class Rows:
+    """Rows on their way here, by sender and KV head."""
+
+    def __init__(self, arriving: Arriving, counts: Sequence[Sequence[int]]) -> None:
+        self._arriving = arriving
+        self._counts = counts
+        self.tokens = sum(sum(heads) for heads in counts)
+        """Rows over all senders and KV heads."""
+
+    def wait(self) -> list[list[Keys]]:
+        """By sender, then by KV head; an empty list from a sender that sends nothing."""
+        arrived: list[list[Keys]] = []
+        for parts, counts in zip(self._arriving.wait(), self._counts, strict=True):
+            if not parts:
+                arrived.append([])
+                continue
+            k, v = (part.split(list(counts)) for part in parts)
+            arrived.append([Keys(*pair) for pair in zip(k, v, strict=True)])
+        return arrived
+
+
+def fetch(mesh: Mesh, k: Tensor, v: Tensor, give: Sequence[Tensor], take: Sequence[Tensor]) -> Rows:
+    """Send each rank r the rows give[r] [K, n] of own k, v [K, n, D]; expect the rows take[r] [K, tokens of r].
+
+    Collective. give[r] here equals take[own rank] on rank r.
+    """
+    outgoing = [[k[mask], v[mask]] if _any(mask) else [] for mask in give]
+    counts = [mask.sum(1).tolist() if _any(mask) else [] for mask in take]
+    incoming = [[Form((sum(heads), k.shape[2]), k.dtype)] * 2 if heads else [] for heads in counts]
+    return Rows(exchange(mesh, outgoing, incoming), counts)
+
+
+def _any(mask: Tensor) -> bool:
+    return mask.numel() > 0 and bool(mask.any())
+
+
+def _pack(mask: Tensor) -> Tensor:
+    padded = F.pad(mask.to(torch.uint8), (0, -mask.shape[1] % _BITS))
+    weights = 1 << torch.arange(_BITS, dtype=torch.uint8, device=mask.device)
+    return (padded.unflatten(1, (-1, _BITS)) * weights).sum(-1, dtype=torch.uint8)
+
+
+def _unpack(packed: Tensor, blocks: int) -> Tensor:
+    shifts = torch.arange(_BITS, dtype=torch.uint8, device=packed.device)
+    return ((packed.unsqueeze(-1) >> shifts) & 1).flatten(1)[:, :blocks].bool()

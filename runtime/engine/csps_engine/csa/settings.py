@@ -1,0 +1,77 @@
+"""Settings of sparse prefill attention, checked when made; the same on every rank of a mesh."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from csps_engine.core.plan import PAGE_TOKENS
+
+
+class CsaError(ValueError):
+    """The settings cannot hold. The message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Ranks within one kind of link of each other: `ranks` consecutive ones, numbered from a multiple of it."""
+
+    ranks: int
+    """0: all ranks there are."""
+    budget: float
+    """Share of the visible blocks of this level's ranks that each KV head may fetch."""
+
+    def __post_init__(self) -> None:
+        if self.ranks < 0:
+            raise CsaError(f"a level needs 0 (all) or more ranks, not {self.ranks}")
+        if not 0 <= self.budget <= 1:
+            raise CsaError(f"a level's budget must be in [0, 1], not {self.budget}")
+
+
+@dataclass(frozen=True, slots=True)
+class CsaSettings:
+    """What is fetched from other ranks. A rank's own keys and the prompt's tail are exact whatever is set here."""
+
+    levels: tuple[Level, ...] = (Level(8, 0.5), Level(0, 0.2))
+    """By rising size: a node's ranks, then the cluster's. A rank pays the budget of the first level it shares."""
+    block_tokens: int = 32
+    """Tokens that one digest describes and that are fetched together."""
+    gamma: float = 0.01
+    """A block is left out when no query can give it more than this share of its attention."""
+    sink_tokens: int = 64
+    """First tokens of the prompt, which every rank gets unasked."""
+    recent_blocks: int = 2
+    """Blocks before each own chunk, which come unasked."""
+    tail_tokens: int = 128
+    """Last tokens of the prompt, whose attention is exact over all keys."""
+    vote_every: int = 8
+    """One in so many queries votes."""
+    stride_share: float = 0.0
+    """Share of each budget spent on evenly strided tokens instead of voted blocks."""
+    dense_tokens: int = 1024
+    """Prompts of up to so many tokens are computed exactly."""
+    dense_layers: int = 2
+    """First layers that are computed exactly."""
+    audits: int = 8
+    """Queries per rank and layer whose exact attention mass is taken, to report what was covered."""
+    streaming: frozenset[tuple[int, int]] = frozenset()
+    """(layer, KV head) pairs that fetch nothing but sinks and recent blocks."""
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            raise CsaError("levels: at least one is needed")
+        sizes = [level.ranks for level in self.levels]
+        if 0 in sizes[:-1] or any(a >= b for a, b in itertools.pairwise(sizes) if b != 0):
+            raise CsaError(f"levels: sizes must rise, not {sizes}")
+        if any(b % a != 0 for a, b in itertools.pairwise(sizes)):
+            raise CsaError(f"levels: each size must divide the next, not {sizes}")
+        if self.block_tokens < 1 or PAGE_TOKENS % self.block_tokens != 0:
+            raise CsaError(f"block_tokens must divide a page of {PAGE_TOKENS} tokens, not {self.block_tokens}")
+        for field in ("gamma", "stride_share"):
+            if not 0 <= getattr(self, field) < 1:
+                raise CsaError(f"{field} must be in [0, 1), not {getattr(self, field)}")
+        for field in ("sink_tokens", "recent_blocks", "tail_tokens", "dense_tokens", "dense_layers", "audits"):
+            if getattr(self, field) < 0:
+                raise CsaError(f"{field} must be 0 or more, not {getattr(self, field)}")
+        if self.vote_every < 1:
+            raise CsaError(f"vote_every must be positive, not {self.vote_every}")
