@@ -1,0 +1,157 @@
+/** What a scaling decision is made from, and what it says. All of it is data: `planScaling` of a recorded input repeats it. */
+import type { CostProfile } from "../cost/profile.ts";
+
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** The three counts that are solved together. */
+export interface Size {
+  /** Prefill groups. */
+  readonly groups: number;
+  /** Ranks of one prefill group. */
+  readonly groupSize: number;
+  readonly decodeRanks: number;
+}
+
+export interface LengthClass {
+  readonly name: string;
+  /** Prompts of at most so many tokens that no shorter class takes. */
+  readonly upToTokens: number;
+  readonly ttftSeconds: number;
+}
+
+export interface Bounds {
+  readonly groups: Range;
+  readonly decodeRanks: Range;
+  /** Group sizes that may be chosen, ascending. */
+  readonly groupSizes: readonly number[];
+  readonly gpuBudget: number;
+  /** Prefill GPUs for each decode GPU. */
+  readonly ratio: Range;
+}
+
+export interface ScalingPolicy {
+  /** Ascending by length. */
+  readonly classes: readonly LengthClass[];
+  readonly tbtSeconds: number;
+  readonly bounds: Bounds;
+  /** Share of the groups' time that planned work may fill. */
+  readonly utilisation: number;
+  /** Share of the objectives that a smaller size must hold before it is taken. */
+  readonly consolidation: number;
+  /** A queue is planned to be gone after so long. */
+  readonly drainSeconds: number;
+  /** A smaller size must have been enough for so long. */
+  readonly stabilizationMs: number;
+  readonly maxSampleAgeMs: number;
+  /** Share of the pods whose samples must be fresh. */
+  readonly quorum: number;
+}
+
+/** Prompts of one length class, as they arrive; never as they complete. */
+export interface ClassDemand {
+  readonly name: string;
+  readonly arrivalsPerSecond: number;
+  readonly queued: number;
+  readonly p90Tokens: number;
+  readonly meanTokens: number;
+  readonly meanSquareTokens: number;
+}
+
+export interface DecodeDemand {
+  readonly arrivalsPerSecond: number;
+  readonly meanOutputTokens: number;
+  /** Tokens in the KV of one request, over its life. */
+  readonly meanContextTokens: number;
+  /** Tokens in the KV of all requests now. */
+  readonly liveContextTokens: number;
+  /** Measured; 0 when nothing decodes. */
+  readonly p90TbtSeconds: number;
+}
+
+export interface Sample {
+  readonly podUid: string;
+  readonly atMs: number;
+}
+
+export interface Demand {
+  readonly classes: readonly ClassDemand[];
+  readonly decode: DecodeDemand;
+  /** Predicted arrivals over present ones; at most 1 has no effect. */
+  readonly forecastRatio: number;
+}
+
+export type Direction = "up" | "down";
+
+/** What one decision leaves to the next. */
+export interface ScalingMemory {
+  readonly wishes: readonly { readonly atMs: number; readonly size: Size }[];
+  readonly lastDecisionMs: number | undefined;
+  readonly lastChange: Readonly<
+    Record<Role, { readonly atMs: number; readonly direction: Direction } | undefined>
+  >;
+  /** Times of changes against the one before them, of the last half hour. */
+  readonly reversalsMs: readonly number[];
+}
+
+export type Role = "prefill" | "decode";
+
+export interface ScalingInput {
+  readonly nowMs: number;
+  readonly policy: ScalingPolicy;
+  readonly cost: CostProfile;
+  readonly current: Size;
+  readonly pendingPods: number;
+  readonly expectedPods: number;
+  readonly samples: readonly Sample[];
+  /** Undefined when nothing could be scraped. */
+  readonly demand: Demand | undefined;
+  readonly memory: ScalingMemory;
+}
+
+export type ScalingReason =
+  | "Steady"
+  | "ScaleUp"
+  | "ScaleDown"
+  | "SLOInfeasible"
+  | "MetricsMissing"
+  | "MetricsStale"
+  | "MetricsAbsurd"
+  | "PodsPending"
+  | "ClockStepped"
+  | "ContradictoryBounds";
+
+export type ScalingRefusal =
+  "Stabilizing" | "MaxSize" | "GpuBudget" | "RatioBound" | "MinSize" | "NotUnanimous";
+
+export interface Because<Code extends string> {
+  readonly code: Code;
+  readonly sentence: string;
+}
+
+/** What one signal asks for; undefined ranks or groups: even the largest size is too small. */
+export interface Wish {
+  readonly signal: "arrivals" | "queue" | "forecast" | "kvMemory" | "tbt";
+  readonly role: Role;
+  readonly gpus: number | undefined;
+}
+
+export interface ScalingDecision {
+  readonly input: ScalingInput;
+  readonly size: Size;
+  /** Degree that each class is served with. */
+  readonly degrees: Readonly<Record<string, number>>;
+  readonly reasons: readonly Because<ScalingReason>[];
+  readonly refusals: readonly Because<ScalingRefusal>[];
+  readonly wishes: readonly Wish[];
+  readonly memory: ScalingMemory;
+}
+
+export const noMemory: ScalingMemory = {
+  wishes: [],
+  lastDecisionMs: undefined,
+  lastChange: { prefill: undefined, decode: undefined },
+  reversalsMs: [],
+};

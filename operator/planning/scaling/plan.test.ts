@@ -1,0 +1,248 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Demand, ScalingInput, Size } from "./decision.ts";
+import { gpusOf } from "./fit.ts";
+import { planScaling, replay } from "./plan.ts";
+import { aClass, aDecode, aDemand, anInput, aPolicy } from "./testing/builders.ts";
+import { changes, play } from "./testing/play.ts";
+
+const rate = fc.double({ min: 0, max: 20, noNaN: true });
+const arbitraryDemand: fc.Arbitrary<Demand> = fc
+  .record({
+    short: rate,
+    long: fc.double({ min: 0, max: 4, noNaN: true }),
+    huge: fc.double({ min: 0, max: 0.2, noNaN: true }),
+    queued: fc.integer({ min: 0, max: 50 }),
+    output: fc.integer({ min: 1, max: 1_000 }),
+    live: fc.integer({ min: 0, max: 3_000_000 }),
+    forecastRatio: fc.double({ min: 0.5, max: 3, noNaN: true }),
+  })
+  .map((one) => ({
+    classes: [
+      aClass("short", 4_000, one.short, one.queued),
+      aClass("long", 30_000, one.long),
+      aClass("huge", 200_000, one.huge),
+    ],
+    decode: aDecode({
+      arrivalsPerSecond: one.short + one.long + one.huge,
+      meanOutputTokens: one.output,
+      liveContextTokens: one.live,
+    }),
+    forecastRatio: one.forecastRatio,
+  }));
+const arbitrarySize: fc.Arbitrary<Size> = fc.record({
+  groups: fc.integer({ min: 0, max: 40 }),
+  groupSize: fc.constantFrom(1, 2, 4, 8),
+  decodeRanks: fc.integer({ min: 0, max: 40 }),
+});
+
+const codes = (input: ScalingInput) => planScaling(input).reasons.map(({ code }) => code);
+const scaled = (demand: Demand, by: number): Demand => ({
+  ...demand,
+  classes: demand.classes.map((one) => ({ ...one, arrivalsPerSecond: one.arrivalsPerSecond * by })),
+  decode: { ...demand.decode, arrivalsPerSecond: demand.decode.arrivalsPerSecond * by },
+});
+
+describe("planScaling", () => {
+  it("reaches a size under constant load, stays there, and never turns back", () => {
+    fc.assert(
+      fc.property(arbitraryDemand, arbitrarySize, (demand, current) => {
+        const decisions = play(anInput({ current }), 80, () => demand);
+        expect(changes(decisions.slice(40))).toBe(0);
+        // The first move may bring a size into its bounds; after it each role moves one way.
+        expect(decisions.at(-1)?.memory.reversalsMs.length).toBeLessThanOrEqual(1);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it("never wants fewer GPUs for more load, from the smallest size", () => {
+    const current = { groups: 1, groupSize: 1, decodeRanks: 1 };
+    fc.assert(
+      fc.property(arbitraryDemand, fc.double({ min: 1, max: 4, noNaN: true }), (demand, by) => {
+        const less = planScaling(anInput({ current, demand }));
+        const more = planScaling(anInput({ current, demand: scaled(demand, by) }));
+        const prefill = (size: Size) => size.groups * size.groupSize;
+        expect(prefill(more.size)).toBeGreaterThanOrEqual(prefill(less.size));
+        expect(more.size.decodeRanks).toBeGreaterThanOrEqual(less.size.decodeRanks);
+      }),
+    );
+  });
+
+  it("repeats any decision from its record, also after a round trip through JSON", () => {
+    fc.assert(
+      fc.property(arbitraryDemand, arbitrarySize, (demand, current) => {
+        const decisions = play(anInput({ current }), 14, (step) =>
+          step === 5 ? undefined : scaled(demand, 1 + (step % 3)),
+        );
+        for (const record of decisions) {
+          expect(replay(record)).toEqual(record);
+          const stored = JSON.parse(JSON.stringify(record)) as typeof record;
+          expect(JSON.parse(JSON.stringify(replay(stored)))).toEqual(stored);
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it("stays within minimum, maximum and budget whatever the load", () => {
+    const bounds = fc.record({
+      least: fc.integer({ min: 0, max: 3 }),
+      most: fc.integer({ min: 3, max: 12 }),
+      gpuBudget: fc.integer({ min: 8, max: 60 }),
+      ratio: fc.constantFrom({ min: 0, max: 100 }, { min: 0.5, max: 3 }),
+    });
+    fc.assert(
+      fc.property(
+        arbitraryDemand,
+        arbitrarySize,
+        bounds,
+        (demand, current, { least, most, gpuBudget, ratio }) => {
+          const range = { min: least, max: most };
+          const policy = aPolicy({}, { groups: range, decodeRanks: range, gpuBudget, ratio });
+          const input = anInput({ current, policy });
+          for (const { size } of play(input, 16, () => demand)) {
+            expect(gpusOf(input.cost, size)).toBeLessThanOrEqual(gpuBudget);
+            for (const count of [size.groups, size.decodeRanks]) {
+              expect(count).toBeGreaterThanOrEqual(least);
+              expect(count).toBeLessThanOrEqual(most);
+            }
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it("grows at once and shrinks only after the window", () => {
+    const busy = scaled(aDemand(), 20);
+    const quiet = scaled(aDemand(), 0.1);
+    const start = anInput();
+    const decisions = play(start, 40, (step) => (step < 4 ? busy : quiet));
+    const grown = decisions[0]?.size;
+    expect(grown?.groups).toBeGreaterThan(start.current.groups);
+    expect(decisions[13]?.size).toEqual(grown);
+    expect(decisions[13]?.refusals.map(({ code }) => code)).toContain("Stabilizing");
+    expect(gpusOf(start.cost, decisions[39]?.size ?? start.current)).toBeLessThan(
+      gpusOf(start.cost, grown ?? start.current),
+    );
+  });
+
+  it("turns back at most once in half an hour of noise", () => {
+    const wave = (step: number) => 1 + 0.3 * Math.sin(step * 12.9898) + 0.2 * Math.sin(step * 78.233);
+    const decisions = play(anInput(), 120, (step) => scaled(aDemand(), 4 * wave(step)));
+    for (const { memory } of decisions) expect(memory.reversalsMs.length).toBeLessThanOrEqual(1);
+  });
+
+  it("gives long prompts a higher degree than short ones", () => {
+    const { degrees } = planScaling(anInput());
+    expect(degrees["huge"]).toBeGreaterThan(degrees["short"] ?? Infinity);
+  });
+
+  it("says which objective no degree can meet, and what is best", () => {
+    const classes = [{ name: "huge", upToTokens: 1_048_576, ttftSeconds: 0.2 }];
+    const demand = aDemand({ classes: [aClass("huge", 500_000, 0.01)] });
+    const decision = planScaling(anInput({ policy: aPolicy({ classes }), demand }));
+    const reason = decision.reasons.find(({ code }) => code === "SLOInfeasible");
+    expect(reason?.sentence).toMatch(/class huge under their TTFT; the best is \d+\.\d\d s/);
+    expect(codes(anInput({ policy: aPolicy({ tbtSeconds: 0.001 }) }))).toContain("SLOInfeasible");
+  });
+
+  it("moves both roles a part of the way when the budget does not hold all of it", () => {
+    const demand = scaled(aDemand(), 40);
+    const policy = aPolicy({}, { gpuBudget: 48 });
+    const current = { groups: 2, groupSize: 8, decodeRanks: 4 };
+    const free = planScaling(anInput({ current, demand }));
+    const bound = planScaling(anInput({ current, demand, policy }));
+    expect(gpusOf(bound.input.cost, free.size)).toBeGreaterThan(48);
+    expect(gpusOf(bound.input.cost, bound.size)).toBeLessThanOrEqual(48);
+    expect(bound.refusals.map(({ code }) => code)).toContain("GpuBudget");
+    const prefill = (size: Size) => size.groups * size.groupSize;
+    expect(prefill(bound.size)).toBeGreaterThan(prefill(current));
+    expect(bound.size.decodeRanks).toBeGreaterThanOrEqual(current.decodeRanks);
+  });
+
+  it("keeps the ratio of prefill to decode GPUs", () => {
+    const policy = aPolicy({}, { ratio: { min: 0.5, max: 2 } });
+    const decision = planScaling(anInput({ demand: scaled(aDemand(), 10), policy }));
+    const { groups, groupSize, decodeRanks } = decision.size;
+    expect((groups * groupSize) / decodeRanks).toBeLessThanOrEqual(2);
+    expect(decision.refusals.map(({ code }) => code)).toContain("RatioBound");
+  });
+
+  it("goes to zero only where the minimum allows it and nothing arrives or waits", () => {
+    const nothing = scaled(aDemand({ decode: aDecode({ liveContextTokens: 0, p90TbtSeconds: 0 }) }), 0);
+    const zero = aPolicy({}, { groups: { min: 0, max: 8 }, decodeRanks: { min: 0, max: 8 } });
+    const last = (policy: typeof zero, demand: Demand) =>
+      play(anInput({ policy }), 40, () => demand).at(-1)?.size;
+    expect(last(zero, nothing)).toMatchObject({ groups: 0, decodeRanks: 0 });
+    expect(last(aPolicy(), nothing)).toMatchObject({ groups: 1, decodeRanks: 1 });
+    const waiting = { ...nothing, classes: [aClass("short", 4_000, 0, 1)] };
+    expect(last(zero, waiting)?.groups).toBe(1);
+  });
+});
+
+describe("a decision that nothing may be concluded from", () => {
+  const many = scaled(aDemand(), 50);
+  const withRate = (arrivalsPerSecond: number) =>
+    aDemand({ classes: [aClass("short", 4_000, arrivalsPerSecond)] });
+  const nowMs = 1_000_000;
+  it.each([
+    ["MetricsMissing", anInput({ demand: undefined })],
+    ["MetricsStale", anInput({ demand: many, samples: [] })],
+    [
+      "MetricsStale",
+      anInput({
+        demand: many,
+        samples: [
+          { podUid: "a", atMs: nowMs - 40_000 },
+          { podUid: "b", atMs: nowMs },
+        ],
+      }),
+    ],
+    [
+      "MetricsStale",
+      anInput({
+        demand: many,
+        samples: [
+          { podUid: "a", atMs: nowMs },
+          { podUid: "a", atMs: nowMs },
+        ],
+      }),
+    ],
+    ["MetricsAbsurd", anInput({ demand: withRate(Number.NaN) })],
+    ["MetricsAbsurd", anInput({ demand: withRate(-1) })],
+    ["MetricsAbsurd", anInput({ demand: withRate(1e12) })],
+    ["MetricsAbsurd", anInput({ demand: aDemand({ decode: aDecode({ p90TbtSeconds: Infinity }) }) })],
+    ["PodsPending", anInput({ demand: many, pendingPods: 1 })],
+    ["ContradictoryBounds", anInput({ policy: aPolicy({}, { gpuBudget: 1 }) })],
+    ["ContradictoryBounds", anInput({ policy: aPolicy({}, { groups: { min: 3, max: 2 } }) })],
+  ] as const)("keeps the present size: %s", (code, input) => {
+    const decision = planScaling(input);
+    expect(decision.reasons.map((one) => one.code)).toEqual([code]);
+    expect(decision.size).toEqual(input.current);
+  });
+
+  it("does not scale on a step of the clock, and forgets the wishes from before it", () => {
+    const decisions = play(anInput(), 5, () => aDemand());
+    const last = decisions.at(-1);
+    if (last === undefined) throw new Error("no decision was made");
+    for (const stepMs of [-60_000, 7 * 3_600_000]) {
+      const at = anInput({
+        nowMs: last.input.nowMs + stepMs,
+        current: last.size,
+        memory: last.memory,
+        demand: scaled(aDemand(), 0.01),
+      });
+      const stepped = planScaling(at);
+      expect(stepped.reasons.map(({ code }) => code)).toEqual(["ClockStepped"]);
+      const after = planScaling({
+        ...at,
+        nowMs: at.nowMs + 30_000,
+        memory: stepped.memory,
+        samples: at.samples.map((one) => ({ ...one, atMs: at.nowMs + 30_000 })),
+      });
+      expect(after.size).toEqual(last.size);
+    }
+  });
+});

@@ -1,0 +1,117 @@
+/**
+ * One scaling decision. What may not be concluded from keeps the present size; then each signal says what it needs, the
+ * largest wish grows a role and only unanimous wishes shrink it; shrinking waits for its window; the result is made to
+ * fit the bounds. A pure function of the input, which the decision carries, so that it can be replayed.
+ */
+import type {
+  Because,
+  Demand,
+  ScalingDecision,
+  ScalingInput,
+  ScalingReason,
+  ScalingRefusal,
+  Size,
+} from "./decision.ts";
+import { describe, fitSize, gpusOf } from "./fit.ts";
+import { assignDegrees } from "./prefillNeed.ts";
+import { remember, stabilize } from "./stabilize.ts";
+import { holdReason } from "./validity.ts";
+import {
+  isAllowed,
+  pressingTargets,
+  reachableTbtSeconds,
+  wishDecode,
+  wishPrefill,
+  type RoleWish,
+} from "./wishes.ts";
+
+export function planScaling(input: ScalingInput): ScalingDecision {
+  const { demand } = input;
+  const hold = holdReason(input);
+  if (hold !== undefined || demand === undefined) return held(input, hold === undefined ? [] : [hold]);
+  const { nowMs, policy, cost, current, memory } = input;
+
+  const prefill = wishPrefill(input, demand);
+  const decode = wishDecode(input, demand);
+  const wished: Size = { ...prefill.wished, decodeRanks: decode.wished };
+  // A group size that may no longer be used is left at once, whatever the window says.
+  const present = isAllowed(input) ? current : { ...current, ...prefill.wished };
+  const settled = stabilize(memory, { nowMs, baseMs: policy.stabilizationMs }, present, wished);
+  const fitted = fitSize(cost, policy.bounds, current, settled.size);
+
+  const targets = pressingTargets(input, demand);
+  return {
+    input,
+    size: fitted.size,
+    degrees: assignDegrees(cost, policy, targets, fitted.size).degrees,
+    reasons: [...changeReasons(input, fitted.size), ...infeasible(input, demand)],
+    refusals: [
+      ...notUnanimous("prefill", prefill),
+      ...notUnanimous("decode", decode),
+      ...settled.waiting.map((role) => waits(role, wished)),
+      ...fitted.refusals,
+    ],
+    wishes: [...prefill.record, ...decode.record],
+    memory: remember(memory, nowMs, { from: current, to: fitted.size, wishes: settled.wishes }),
+  };
+}
+
+/** The decision that the recorded input leads to; equal to the record, or the record was not made by this code. */
+export function replay(record: ScalingDecision): ScalingDecision {
+  return planScaling(record.input);
+}
+
+function held(input: ScalingInput, reasons: readonly Because<ScalingReason>[]): ScalingDecision {
+  const { nowMs, current, memory } = input;
+  const stepped = reasons.some(({ code }) => code === "ClockStepped");
+  return {
+    input,
+    size: current,
+    degrees: {},
+    reasons,
+    refusals: [],
+    wishes: [],
+    // Wishes from before a step of the clock say nothing about the time since.
+    memory: { ...memory, lastDecisionMs: nowMs, wishes: stepped ? [] : memory.wishes },
+  };
+}
+
+function changeReasons({ cost, current }: ScalingInput, size: Size): readonly Because<ScalingReason>[] {
+  const change = gpusOf(cost, size) - gpusOf(cost, current);
+  const grows =
+    size.groups * size.groupSize > current.groups * current.groupSize ||
+    size.decodeRanks > current.decodeRanks;
+  if (describe(size) === describe(current))
+    return [{ code: "Steady", sentence: `${describe(size)} hold the load` }];
+  const code = grows ? "ScaleUp" : "ScaleDown";
+  const gpus = `${change >= 0 ? "+" : ""}${change} GPUs`;
+  return [{ code, sentence: `${describe(current)} become ${describe(size)}, ${gpus}` }];
+}
+
+function infeasible(input: ScalingInput, demand: Demand): readonly Because<ScalingReason>[] {
+  const { policy } = input;
+  const reasons: Because<ScalingReason>[] = pressingTargets(input, demand)
+    .filter((target) => target.ttftSeconds === undefined)
+    .map((target) => ({
+      code: "SLOInfeasible",
+      sentence: Number.isFinite(target.bestTtftSeconds)
+        ? `no degree brings prompts of class ${target.demand.name} under their TTFT; the best is ${target.bestTtftSeconds.toFixed(2)} s`
+        : `prompts of class ${target.demand.name} fit no allowed group size`,
+    }));
+  const reachable = reachableTbtSeconds(input, demand);
+  if (reachable > policy.tbtSeconds && demand.decode.arrivalsPerSecond > 0) {
+    const sentence = `no pool decodes in ${policy.tbtSeconds} s a token; ${reachable.toFixed(4)} s is planned for`;
+    reasons.push({ code: "SLOInfeasible", sentence });
+  }
+  return reasons;
+}
+
+function notUnanimous(role: string, wish: RoleWish<unknown>): readonly Because<ScalingRefusal>[] {
+  if (wish.agreeing.length === 0 || wish.disagreeing.length === 0) return [];
+  const sentence = `${role} does not shrink: ${wish.agreeing.join(", ")} would allow it, ${wish.disagreeing.join(", ")} would not`;
+  return [{ code: "NotUnanimous", sentence }];
+}
+
+function waits(role: string, wished: Size): Because<ScalingRefusal> {
+  return { code: "Stabilizing", sentence: `${role} waits with shrinking to ${describe(wished)}` };
+}

@@ -1,0 +1,184 @@
+/**
+ * Group size, number of groups and degree of each class, together. For a size (groups N of G ranks):
+ *
+ *   start    each class at the smallest degree g whose own time meets its target
+ *   repeat   wait = p90 of the queue that all classes make;  classes that wait + T(g) leaves late take the next degree
+ *   holds    when none is late and the groups are filled by at most the planned share
+ *
+ * A class fills T(g) g / G of a group, as degrees share a group. Degrees only rise, so the loop ends; more load never
+ * makes a size hold that did not, so the least N is found by halving. Over all G, fewest GPUs win.
+ */
+import { minimumDegree } from "../cost/memory.ts";
+import { prefillSeconds, type CostProfile } from "../cost/profile.ts";
+import type { Bounds, ClassDemand, ScalingPolicy } from "./decision.ts";
+import { p90WaitSeconds, utilisation, type Work } from "./queueing.ts";
+
+export interface PrefillSize {
+  readonly groups: number;
+  readonly groupSize: number;
+}
+
+/** A class with what it must reach: undefined target when no group size can. */
+export interface Target {
+  readonly demand: ClassDemand;
+  readonly ratePerSecond: number;
+  readonly ttftSeconds: number | undefined;
+  readonly bestTtftSeconds: number;
+}
+
+export interface Assignment {
+  readonly holds: boolean;
+  readonly degrees: Readonly<Record<string, number>>;
+  readonly p90WaitSeconds: number;
+}
+
+/** Targets at a share of the objectives; a class that can only meet the whole objective keeps that. */
+export function targetsOf(
+  cost: CostProfile,
+  policy: ScalingPolicy,
+  demand: readonly { readonly demand: ClassDemand; readonly ratePerSecond: number }[],
+  share: number,
+): readonly Target[] {
+  const sizes = allowedGroupSizes(cost, policy.bounds);
+  return demand
+    .filter((one) => one.ratePerSecond > 0)
+    .map((one) => {
+      const objective = policy.classes.find(({ name }) => name === one.demand.name)?.ttftSeconds ?? Infinity;
+      const times = sizes.flatMap((size) => candidates(cost, one.demand, size).map(({ seconds }) => seconds));
+      const best = Math.min(Infinity, ...times);
+      const target =
+        best <= objective * share ? objective * share : best <= objective ? objective : undefined;
+      return { ...one, ttftSeconds: target, bestTtftSeconds: best };
+    });
+}
+
+/** Group sizes whose least total fits the budget. */
+export function allowedGroupSizes(cost: CostProfile, bounds: Bounds): readonly number[] {
+  const least = (size: number) => bounds.groups.min * size + bounds.decodeRanks.min;
+  return bounds.groupSizes.filter((size) => least(size) * cost.tensorDegree <= bounds.gpuBudget);
+}
+
+interface Candidate {
+  readonly degree: number;
+  readonly seconds: number;
+}
+
+/** Degrees that share a group evenly and hold the prompt, each faster than the one before. */
+function candidates(cost: CostProfile, demand: ClassDemand, groupSize: number): readonly Candidate[] {
+  const least = minimumDegree(cost, demand.p90Tokens) ?? Infinity;
+  const found: Candidate[] = [];
+  for (let degree = 1; degree <= groupSize; degree++) {
+    if (groupSize % degree !== 0 || degree < least) continue;
+    const seconds = prefillSeconds(cost, demand.p90Tokens, degree);
+    if (seconds < (found.at(-1)?.seconds ?? Infinity)) found.push({ degree, seconds });
+  }
+  return found;
+}
+
+/** Seconds of one GPU group's ranks that a prompt of this class takes on average, from the moments of its length. */
+function workOf(cost: CostProfile, target: Target, chosen: Candidate, groupSize: number): Work {
+  const { demand } = target;
+  const { law } = cost;
+  const whole = law.fixedSeconds + exposedPart(cost, target, chosen);
+  const split =
+    (law.secondsPerToken * demand.meanTokens + law.secondsPerTokenSquared * demand.meanSquareTokens) /
+    chosen.degree;
+  const share = chosen.degree / groupSize;
+  return {
+    ratePerSecond: target.ratePerSecond,
+    seconds: (whole + split) * share,
+    squaredSeconds: (chosen.seconds * share) ** 2,
+  };
+}
+
+/** Communication of the class's long prompts, for all of them. */
+function exposedPart(cost: CostProfile, { demand }: Target, chosen: Candidate): number {
+  const { law } = cost;
+  const split = law.secondsPerToken * demand.p90Tokens + law.secondsPerTokenSquared * demand.p90Tokens ** 2;
+  return Math.max(0, chosen.seconds - law.fixedSeconds - split / chosen.degree);
+}
+
+export function assignDegrees(
+  cost: CostProfile,
+  policy: ScalingPolicy,
+  targets: readonly Target[],
+  size: PrefillSize,
+): Assignment {
+  const options = targets.map((target) => candidates(cost, target.demand, size.groupSize));
+  const steps = targets.map((target, index) => firstInTime(options[index] ?? [], target, 0));
+  const degrees = () =>
+    Object.fromEntries(
+      targets.map((one, index) => [one.demand.name, options[index]?.[steps[index] ?? 0]?.degree ?? 0]),
+    );
+  if (targets.length > 0 && size.groups === 0)
+    return { holds: false, degrees: degrees(), p90WaitSeconds: Infinity };
+  for (;;) {
+    const work = targets.flatMap((target, index) => {
+      const chosen = options[index]?.[steps[index] ?? 0];
+      return chosen === undefined ? [] : [workOf(cost, target, chosen, size.groupSize)];
+    });
+    const wait = p90WaitSeconds(work, size.groups);
+    const next = targets.map((target, index) => firstInTime(options[index] ?? [], target, wait));
+    const late = targets.some((target, index) => isLate(target, options[index]?.[next[index] ?? 0], wait));
+    const moved = next.some((step, index) => step > (steps[index] ?? 0));
+    if (late || !moved) {
+      const fits = utilisation(work, size.groups) <= policy.utilisation;
+      return { holds: fits && !late, degrees: degrees(), p90WaitSeconds: wait };
+    }
+    next.forEach((step, index) => (steps[index] = Math.max(step, steps[index] ?? 0)));
+  }
+}
+
+function isLate(target: Target, option: Candidate | undefined, wait: number): boolean {
+  if (target.ttftSeconds === undefined) return false;
+  return option === undefined || wait + option.seconds > target.ttftSeconds;
+}
+
+/** First degree in time after a wait; the fastest when none is. */
+function firstInTime(options: readonly Candidate[], target: Target, wait: number): number {
+  const limit = target.ttftSeconds ?? 0;
+  const index = options.findIndex(({ seconds }) => wait + seconds <= limit);
+  return index === -1 ? Math.max(0, options.length - 1) : index;
+}
+
+/** The size of fewest GPUs that holds; at equal GPUs the present group size, then the smaller one. */
+export function leastPrefill(
+  cost: CostProfile,
+  policy: ScalingPolicy,
+  targets: readonly Target[],
+  presentSize: number,
+): PrefillSize | undefined {
+  let best: PrefillSize | undefined;
+  for (const groupSize of allowedGroupSizes(cost, policy.bounds)) {
+    const groups = leastGroups(cost, policy, targets, groupSize);
+    if (groups === undefined) continue;
+    const ranks = groups * groupSize;
+    const bestRanks = best === undefined ? Infinity : best.groups * best.groupSize;
+    if (ranks < bestRanks || (ranks === bestRanks && groupSize === presentSize)) best = { groups, groupSize };
+  }
+  return best;
+}
+
+/** Most groups of a size that bounds and budget allow. */
+export function mostGroups(cost: CostProfile, bounds: Bounds, groupSize: number): number {
+  const left = Math.floor(bounds.gpuBudget / cost.tensorDegree) - bounds.decodeRanks.min;
+  return Math.min(bounds.groups.max, Math.floor(left / groupSize));
+}
+
+function leastGroups(
+  cost: CostProfile,
+  policy: ScalingPolicy,
+  targets: readonly Target[],
+  groupSize: number,
+): number | undefined {
+  const holds = (groups: number) => assignDegrees(cost, policy, targets, { groups, groupSize }).holds;
+  let enough = mostGroups(cost, policy.bounds, groupSize);
+  if (!holds(enough)) return undefined;
+  let low = policy.bounds.groups.min;
+  while (low < enough) {
+    const middle = Math.floor((low + enough) / 2);
+    if (holds(middle)) enough = middle;
+    else low = middle + 1;
+  }
+  return enough;
+}

@@ -1,0 +1,105 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { classOf, demandByClass } from "./demand.ts";
+import { forecastRatio, kalmanForecast, seasonalNaive } from "./forecast.ts";
+import { meanWaitSeconds, p90WaitSeconds } from "./queueing.ts";
+import { aPolicy } from "./testing/builders.ts";
+
+const { classes } = aPolicy();
+
+describe("demandByClass", () => {
+  it("keeps tails and moments apart by length", () => {
+    const short = Array.from({ length: 10 }, (_, index) => (index + 1) * 100);
+    const demand = demandByClass(classes, {
+      arrivedTokens: [...short, 50_000],
+      queuedTokens: [60_000],
+      windowSeconds: 10,
+    });
+    expect(demand[0]).toEqual({
+      name: "short",
+      arrivalsPerSecond: 1,
+      queued: 0,
+      p90Tokens: 900,
+      meanTokens: 550,
+      meanSquareTokens: 385_000,
+    });
+    expect(demand[1]).toMatchObject({ arrivalsPerSecond: 0.1, queued: 1, p90Tokens: 60_000 });
+    expect(demand[2]).toMatchObject({ arrivalsPerSecond: 0, p90Tokens: 0 });
+  });
+
+  it("loses no prompt: beyond the longest class they count to it", () => {
+    expect(classOf(classes, 10_000_000)).toBe("huge");
+    const lengths = fc.array(fc.integer({ min: 1, max: 3_000_000 }), { maxLength: 50 });
+    fc.assert(
+      fc.property(lengths, (arrivedTokens) => {
+        const demand = demandByClass(classes, { arrivedTokens, queuedTokens: [], windowSeconds: 1 });
+        expect(demand.reduce((sum, one) => sum + one.arrivalsPerSecond, 0)).toBeCloseTo(
+          arrivedTokens.length,
+          9,
+        );
+      }),
+    );
+  });
+});
+
+describe("waiting", () => {
+  it("is Pollaczek and Khinchine's for one server", () => {
+    const constant = { ratePerSecond: 0.8, seconds: 1, squaredSeconds: 1 };
+    expect(meanWaitSeconds([constant], 1)).toBeCloseTo(0.8 / (2 * 0.2), 12);
+    const exponential = { ratePerSecond: 0.5, seconds: 1, squaredSeconds: 2 };
+    expect(meanWaitSeconds([exponential], 1)).toBeCloseTo(1, 12);
+  });
+
+  it("grows with each rate, falls with servers, and has no end when work does not fit", () => {
+    const kind = fc.record({
+      ratePerSecond: fc.double({ min: 0, max: 1, noNaN: true }),
+      seconds: fc.double({ min: 0.01, max: 3, noNaN: true }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(kind, { minLength: 1, maxLength: 4 }),
+        fc.integer({ min: 1, max: 20 }),
+        (kinds, servers) => {
+          const work = kinds.map((one) => ({ ...one, squaredSeconds: one.seconds ** 2 }));
+          const wait = p90WaitSeconds(work, servers);
+          const [first, ...rest] = work;
+          if (first === undefined) return;
+          const more = [{ ...first, ratePerSecond: first.ratePerSecond + 0.1 }, ...rest];
+          expect(p90WaitSeconds(more, servers)).toBeGreaterThanOrEqual(wait);
+          expect(p90WaitSeconds(work, servers + 1)).toBeLessThanOrEqual(wait);
+        },
+      ),
+    );
+    expect(meanWaitSeconds([{ ratePerSecond: 2, seconds: 1, squaredSeconds: 1 }], 2)).toBe(Infinity);
+  });
+});
+
+describe("the forecast", () => {
+  const noise = { observation: 1, level: 0.1, trend: 0.01 };
+  it("repeats the last season", () => {
+    const series = [1, 2, 3, 4, 1, 2, 3, 4];
+    expect([1, 2, 3, 4, 5].map((ahead) => seasonalNaive(series, 4, ahead))).toEqual([1, 2, 3, 4, 1]);
+    expect(seasonalNaive([1, 2], 4, 1)).toBeUndefined();
+  });
+
+  it("follows a ramp and stays on a level", () => {
+    const ramp = Array.from({ length: 60 }, (_, index) => 5 + 0.5 * index);
+    expect(kalmanForecast(ramp, 4, noise)).toBeCloseTo(5 + 0.5 * 63, 0);
+    expect(
+      kalmanForecast(
+        Array.from({ length: 30 }, () => 7),
+        10,
+        noise,
+      ),
+    ).toBeCloseTo(7, 6);
+    expect(kalmanForecast([], 1, noise)).toBeUndefined();
+    expect(kalmanForecast([10, 5, 0], 100, noise)).toBe(0);
+  });
+
+  it("is a floor only: never less than the present, never more than its cap", () => {
+    expect(forecastRatio(10, [5, undefined], 4)).toBe(1);
+    expect(forecastRatio(10, [15, 12], 4)).toBe(1.5);
+    expect(forecastRatio(10, [1_000, Number.NaN], 4)).toBe(4);
+    expect(forecastRatio(0, [5], 4)).toBe(1);
+  });
+});

@@ -1,0 +1,69 @@
+/** Growth at once; shrinking only to the largest size that was wished for in the window. Turning back costs patience. */
+import type { Direction, Role, ScalingMemory, Size } from "./decision.ts";
+
+const reversalWindowMs = 1_800_000;
+const mostDoublings = 3;
+
+const ranksOf: Readonly<Record<Role, (size: Size) => number>> = {
+  prefill: (size) => size.groups * size.groupSize,
+  decode: (size) => size.decodeRanks,
+};
+
+/** The window doubles with each reversal of the last half hour, up to eightfold. */
+export function windowMs(memory: ScalingMemory, nowMs: number, baseMs: number): number {
+  const recent = memory.reversalsMs.filter((atMs) => nowMs - atMs < reversalWindowMs).length;
+  return baseMs * 2 ** Math.min(recent, mostDoublings);
+}
+
+export interface Stabilized {
+  readonly size: Size;
+  /** Roles whose shrinking waits. */
+  readonly waiting: readonly Role[];
+  readonly wishes: ScalingMemory["wishes"];
+}
+
+export function stabilize(
+  memory: ScalingMemory,
+  at: { readonly nowMs: number; readonly baseMs: number },
+  present: Size,
+  wished: Size,
+): Stabilized {
+  const window = windowMs(memory, at.nowMs, at.baseMs);
+  const kept = memory.wishes.filter((one) => at.nowMs - one.atMs <= window * 2);
+  const wishes = [...kept, { atMs: at.nowMs, size: wished }];
+  // A window that was not observed throughout proves nothing; one wish from before it shows that it was.
+  const covered = wishes.some((one) => at.nowMs - one.atMs >= window);
+  const inWindow = wishes.filter((one) => at.nowMs - one.atMs <= window).map((one) => one.size);
+  const waiting: Role[] = [];
+  const settle = (role: Role): Size => {
+    const ranks = ranksOf[role];
+    if (ranks(wished) >= ranks(present)) return wished;
+    const largest = inWindow.reduce((a, b) => (ranks(b) > ranks(a) ? b : a), wished);
+    if (covered && ranks(largest) < ranks(present)) return largest;
+    waiting.push(role);
+    return present;
+  };
+  const { groups, groupSize } = settle("prefill");
+  return { size: { groups, groupSize, decodeRanks: settle("decode").decodeRanks }, waiting, wishes };
+}
+
+/** Memory after a change from one size to another. */
+export function remember(
+  memory: ScalingMemory,
+  nowMs: number,
+  change: { readonly from: Size; readonly to: Size; readonly wishes: ScalingMemory["wishes"] },
+): ScalingMemory {
+  const lastChange = { ...memory.lastChange };
+  const reversalsMs = memory.reversalsMs.filter((atMs) => nowMs - atMs < reversalWindowMs);
+  for (const role of ["prefill", "decode"] as const) {
+    const difference = ranksOf[role](change.to) - ranksOf[role](change.from);
+    if (difference === 0) continue;
+    const direction: Direction = difference > 0 ? "up" : "down";
+    const before = lastChange[role];
+    if (before !== undefined && before.direction !== direction && nowMs - before.atMs < reversalWindowMs) {
+      reversalsMs.push(nowMs);
+    }
+    lastChange[role] = { atMs: nowMs, direction };
+  }
+  return { wishes: change.wishes, lastDecisionMs: nowMs, lastChange, reversalsMs };
+}

@@ -1,0 +1,148 @@
+/** What each signal asks for. Growth follows the largest wish; shrinking needs all of them to agree. */
+import type { CostProfile } from "../cost/profile.ts";
+import type { ClassDemand, DecodeDemand, Demand, ScalingInput, Wish } from "./decision.ts";
+import { bestTbtSeconds, decodeHolds, decodeTarget, leastDecodeRanks } from "./decodeNeed.ts";
+import {
+  allowedGroupSizes,
+  assignDegrees,
+  leastPrefill,
+  mostGroups,
+  targetsOf,
+  type PrefillSize,
+  type Target,
+} from "./prefillNeed.ts";
+
+export interface RoleWish<Wished> {
+  readonly wished: Wished;
+  /** Signals for which less would do, and those for which it would not. */
+  readonly agreeing: readonly string[];
+  readonly disagreeing: readonly string[];
+  readonly record: readonly Wish[];
+}
+
+type Rates = readonly { readonly demand: ClassDemand; readonly ratePerSecond: number }[];
+
+/** Rates of the classes as each prefill signal sees them. */
+function prefillSignals(demand: Demand, drainSeconds: number): readonly (readonly [Wish["signal"], Rates])[] {
+  const rates = (of: (one: ClassDemand) => number): Rates =>
+    demand.classes.map((one) => ({ demand: one, ratePerSecond: of(one) }));
+  return [
+    ["arrivals", rates((one) => one.arrivalsPerSecond)],
+    ["queue", rates((one) => one.arrivalsPerSecond + one.queued / drainSeconds)],
+    ["forecast", rates((one) => one.arrivalsPerSecond * Math.max(1, demand.forecastRatio))],
+  ];
+}
+
+/** The targets of the most demanding signal, for degrees and for what can't be met. */
+export function pressingTargets(input: ScalingInput, demand: Demand): readonly Target[] {
+  const { cost, policy } = input;
+  const rates = demand.classes.map((one) => ({
+    demand: one,
+    ratePerSecond:
+      one.arrivalsPerSecond * Math.max(1, demand.forecastRatio) + one.queued / policy.drainSeconds,
+  }));
+  return targetsOf(cost, policy, rates, 1);
+}
+
+export function wishPrefill(input: ScalingInput, demand: Demand): RoleWish<PrefillSize> {
+  const { cost, policy, current } = input;
+  const ranks = (size: PrefillSize) => size.groups * size.groupSize;
+  const larger = (a: PrefillSize, b: PrefillSize) => (ranks(b) > ranks(a) ? b : a);
+  const record: Wish[] = [];
+  const agreeing: string[] = [];
+  const disagreeing: string[] = [];
+  let up: PrefillSize | undefined;
+  let down: PrefillSize | undefined;
+  for (const [signal, rates] of prefillSignals(demand, policy.drainSeconds)) {
+    const targets = targetsOf(cost, policy, rates, 1);
+    const least = leastPrefill(cost, policy, targets, current.groupSize);
+    record.push({
+      signal,
+      role: "prefill",
+      gpus: least === undefined ? undefined : ranks(least) * cost.tensorDegree,
+    });
+    if (!isAllowed(input) || !assignDegrees(cost, policy, targets, current).holds) {
+      const wanted = least ?? largestPrefill(cost, input);
+      up = up === undefined ? wanted : larger(up, wanted);
+    }
+    const eased = targetsOf(cost, policy, rates, policy.consolidation);
+    const smaller = leastPrefill(cost, policy, eased, current.groupSize);
+    if (smaller === undefined || ranks(smaller) >= ranks(current)) disagreeing.push(signal);
+    else {
+      agreeing.push(signal);
+      down = down === undefined ? smaller : larger(down, smaller);
+    }
+  }
+  if (up !== undefined) return { wished: up, agreeing: [], disagreeing: [], record };
+  const wished = disagreeing.length === 0 && down !== undefined ? down : current;
+  return { wished, agreeing, disagreeing, record };
+}
+
+/** The present group size may have been taken out of the allowed ones. */
+export function isAllowed({ cost, policy, current }: ScalingInput): boolean {
+  return allowedGroupSizes(cost, policy.bounds).includes(current.groupSize);
+}
+
+function largestPrefill(cost: CostProfile, { policy, current }: ScalingInput): PrefillSize {
+  let largest: PrefillSize = { groups: 0, groupSize: current.groupSize };
+  for (const groupSize of allowedGroupSizes(cost, policy.bounds)) {
+    const groups = mostGroups(cost, policy.bounds, groupSize);
+    if (groups * groupSize > largest.groups * largest.groupSize || largest.groups === 0)
+      largest = { groups, groupSize };
+  }
+  return largest;
+}
+
+export function wishDecode(input: ScalingInput, demand: Demand): RoleWish<number> {
+  const { cost, policy, current } = input;
+  const range = policy.bounds.decodeRanks;
+  const { decode } = demand;
+  const tbtSeconds = reachableTbtSeconds(input, demand);
+  const record: Wish[] = [];
+  const agreeing: string[] = [];
+  const disagreeing: string[] = [];
+  const up: number[] = [];
+  const down: number[] = [];
+  const forecast = decode.arrivalsPerSecond * Math.max(1, demand.forecastRatio);
+  const signals: readonly (readonly [Wish["signal"], DecodeDemand])[] = [
+    ["arrivals", { ...decode, liveContextTokens: 0 }],
+    ["kvMemory", { ...decode, arrivalsPerSecond: 0 }],
+    ["forecast", { ...decode, liveContextTokens: 0, arrivalsPerSecond: forecast }],
+  ];
+  for (const [signal, load] of signals) {
+    const least = leastDecodeRanks(cost, load, decodeTarget(tbtSeconds, 1), range);
+    record.push({
+      signal,
+      role: "decode",
+      gpus: least === undefined ? undefined : least * cost.tensorDegree,
+    });
+    if (!decodeHolds(cost, load, decodeTarget(tbtSeconds, 1), current.decodeRanks))
+      up.push(least ?? range.max);
+    const smaller = leastDecodeRanks(cost, load, decodeTarget(tbtSeconds, policy.consolidation), range);
+    if (smaller === undefined || smaller >= current.decodeRanks) disagreeing.push(signal);
+    else {
+      agreeing.push(signal);
+      down.push(smaller);
+    }
+  }
+  const late = decode.p90TbtSeconds > tbtSeconds;
+  record.push({
+    signal: "tbt",
+    role: "decode",
+    gpus: (current.decodeRanks + (late ? 1 : 0)) * cost.tensorDegree,
+  });
+  if (late) up.push(current.decodeRanks + 1);
+  if (decode.p90TbtSeconds > tbtSeconds * policy.consolidation) disagreeing.push("tbt");
+  if (up.length > 0) return { wished: Math.max(...up), agreeing: [], disagreeing: [], record };
+  const wished = disagreeing.length === 0 ? Math.max(...down) : current.decodeRanks;
+  return { wished, agreeing, disagreeing, record };
+}
+
+/** The objective, or where no pool reaches it, a quarter above the best step there is. */
+export function reachableTbtSeconds({ cost, policy }: ScalingInput, { decode }: Demand): number {
+  const best = bestTbtSeconds(cost, decode, policy.bounds.decodeRanks);
+  return best * headroom <= policy.tbtSeconds ? policy.tbtSeconds : best * headroom;
+}
+
+/** A pool at its very best step serves one request; planning needs room for a batch. */
+const headroom = 1.25;
