@@ -31,10 +31,13 @@ const rooms = {
   },
   // Plays traces against the production planners; reads files, speaks to no cluster.
   simulator: { folder: "operator/simulator", imports: ["crds", "planning"] },
+  // A user's side of the cluster: it reads, and asks the operator's own planning what it would do.
+  cli: { folder: "operator/cli", imports: ["crds", "kube", "planning", "ranks"] },
   bin: {
     folder: "operator/bin",
     imports: [
       "autoscaler",
+      "cli",
       "controllers",
       "crds",
       "kube",

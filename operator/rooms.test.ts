@@ -60,6 +60,12 @@ describe("a room may not import", () => {
       "../../e2e/cluster/native.ts",
       "boundaries/dependencies",
     ],
+    [
+      "the CLI from a controller",
+      "operator/cli/planted.ts",
+      "../controllers/cspsdeployment/desired/gateway.ts",
+      "boundaries/dependencies",
+    ],
     ["planning from npm", "operator/planning/planted.ts", "zod", "no-restricted-imports"],
     ["planning from node", "operator/planning/planted.ts", "node:fs", "no-restricted-imports"],
     [

@@ -66,7 +66,7 @@ export interface Neighbours {
 }
 
 /** Where the other gangs of the deployment run. */
-export function observeNeighbours(context: GangContext, design: GangDesign): Neighbours {
+export function observeNeighbours(context: Pick<GangContext, "pods">, design: GangDesign): Neighbours {
   const near = new Set<string>();
   const siblings = new Map<string, string[]>();
   for (const pod of context.pods.byIndex(podIndex.deployment, `${design.namespace}/${design.deployment}`)) {

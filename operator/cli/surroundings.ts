@@ -1,0 +1,20 @@
+/** What the verbs are given by the process that they run in, so that tests can run them in theirs. */
+import type { CSPSDeployment, OwnerReference } from "../kube/object.ts";
+import type { GangDesign } from "../ranks/gang.ts";
+
+/** The gangs that the operator would make of a deployment, in the order in which it makes them. */
+export interface DesignedGangs {
+  readonly owner: OwnerReference;
+  readonly gangs: readonly GangDesign[];
+}
+
+export interface Surroundings {
+  readonly write: (text: string) => void;
+  readonly writeError: (text: string) => void;
+  /** Standard output is a terminal that takes colours. */
+  readonly colour: boolean;
+  readonly nowMs: () => number;
+  /** `-` is standard input. */
+  readonly readFile: (path: string) => Promise<string>;
+  readonly designGangs: (deployment: CSPSDeployment) => DesignedGangs;
+}
