@@ -87,3 +87,41 @@ def test_coverage_is_the_share_of_attention_that_was_held() -> None:
         assert report.audited == TOKENS * HEADS
         assert abs(report.mass_mean - float(held.mean())) < 1e-4
         assert abs(report.mass_p01 - float(held.flatten().quantile(0.01))) < 2e-3
+
+
+def test_streaming_heads_fetch_sinks_and_recent_blocks_alone() -> None:
+    layer = layer_with_needles(13)
+    everyone = run_sparse(layer, RANKS, QUARTER).reports
+    streaming = frozenset((0, head) for head in range(HEADS) if head != 3)
+    one = run_sparse(layer, RANKS, dataclasses.replace(QUARTER, streaming=streaming)).reports
+    for all_heads, one_head in zip(everyone, one, strict=True):
+        assert one_head.level_bytes[0] * HEADS == all_heads.level_bytes[0] > 0
+        unasked = [report.fetched_bytes - report.level_bytes[0] for report in (all_heads, one_head)]
+        assert unasked[0] == unasked[1] > 0
+
+
+def test_a_threshold_leaves_out_blocks_that_nobody_can_need() -> None:
+    # Queries that look at their own rank's keys alone: the bound on any other block is far below what they hold.
+    layer = layer_with_needles(14, needles=0)
+    wide = dataclasses.replace(QUARTER, levels=(Level(0, 1.0),))
+    layer.k[:, :, 0] = 0.0
+    layer.q[:, :, 0] = 0.0
+    rank = torch.tensor([min(c, 2 * RANKS - 1 - c) for c in range(2 * RANKS)]).repeat_interleave(TOKENS // (2 * RANKS))
+    marks = torch.nn.functional.one_hot(rank, RANKS).float() * 30
+    layer.k[:, :, :RANKS] = marks
+    layer.q[:, :, :RANKS] = marks.unsqueeze(1)
+    picky = run_sparse(layer, RANKS, dataclasses.replace(wide, gamma=0.01))
+    assert all(report.level_bytes[0] == 0 < report.skipped_bytes for report in picky.reports)
+    assert error(picky.out, layer.dense()) < 1e-4
+    assert sum(run_sparse(layer, RANKS, wide).reports[0].level_bytes) > 0
+
+
+def test_layers_before_the_first_sparse_one_are_dense_and_not_counted() -> None:
+    layer = layer_with_needles(15)
+    settings = dataclasses.replace(BARE, levels=(Level(0, 0.0),), dense_layers=2)
+    dense = run_sparse(layer, RANKS, settings, layers=2)
+    torch.testing.assert_close(dense.out, layer.dense(), rtol=0, atol=1e-4)
+    assert all((r.layers, r.audited, r.mass_mean, r.mass_p01) == (0, 0, 1.0, 1.0) for r in dense.reports)
+    sparse = run_sparse(layer, RANKS, settings, layers=3)
+    assert error(sparse.out, layer.dense()) > 0.1
+    assert all(report.layers == 1 for report in sparse.reports)
