@@ -89,6 +89,33 @@ describe("planning a balance", () => {
     expect(planRebalance({ ...pool, moves }, tight)).toMatchObject({ reason: "BudgetSpent", moves: [] });
   });
 
+  it.each([
+    ["no number", { scanBytesPerStep: NaN }, {}, "a has scanBytesPerStep NaN"],
+    ["more free pages than pages", { freePages: 500 }, {}, "a has 500 pages free of 100"],
+    [
+      "a map with a hole",
+      {},
+      { shards: [{ rankId: "a", firstPage: 1, pages: 9 }] },
+      "r has a gap or an overlap in its map at page 0",
+    ],
+    [
+      "pages on no rank",
+      {},
+      { shards: [{ rankId: "z", firstPage: 0, pages: 10 }] },
+      "r has pages on z, which is not in the pool",
+    ],
+    ["more written than there is", {}, { writtenPages: 11 }, "r has written 11 of 10 pages"],
+  ])("moves nothing when the pool reports %s, and says what", (_what, rank, request, sentence) => {
+    const pool = aPool(three, [aRequest("r", "aaaaaaaaaa")]);
+    const ranks = pool.ranks.map((one) => (one.rankId === "a" ? { ...one, ...rank } : one));
+    const requests = pool.requests.map((one) => ({ ...one, ...request }));
+    expect(planRebalance({ ...pool, ranks, requests }, policy)).toMatchObject({
+      reason: "AbsurdFacts",
+      moves: [],
+      refusals: [sentence],
+    });
+  });
+
   it("decides the same from its record, and whatever the order of the facts", () => {
     fc.assert(
       fc.property(anyPool, (pool) => {

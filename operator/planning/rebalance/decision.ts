@@ -6,6 +6,7 @@ export type RebalanceReason =
   // balance and drain
   | "Moves"
   | "BudgetSpent"
+  | "AbsurdFacts"
   // balance
   | "Balanced"
   | "NoMoveHelps"
