@@ -1,0 +1,83 @@
+/**
+ * The serving policies side by side at the same GPUs over a sweep of loads, and the simulator's own speed:
+ *
+ *     npm run bench:simulator
+ *
+ * Ratios are chunked over csps: above 1, csps is better. The paper gives "up to" 7.5 for mean time to first token, 1.92
+ * for mean time between tokens, 9.8 for mean response time; it does not say at which load, and neither is assumed here.
+ */
+import { join } from "node:path";
+import { dataAbsent, dataFolder } from "./dataFolder.ts";
+import type { Report } from "./report.ts";
+import { servingPolicies } from "./serving/system.ts";
+import { objectivesOf, profileNamed } from "./setting.ts";
+import { simulate } from "./simulate.ts";
+import { loadTrace, sped } from "./traces/load.ts";
+import type { Trace } from "./traces/request.ts";
+import { synthesize } from "./traces/synthetic.ts";
+
+const leastRequestsPerMinute = 1e6;
+const shape = { cost: profileNamed("8b-h100"), ranks: 16, prefillRanks: 8, groupSize: 4, chunkTokens: 2048 };
+const objectives = objectivesOf(20_000, 0.05);
+
+const folder = dataFolder();
+if (folder === undefined) console.error(`Recorded traces are left out: ${dataAbsent}.`);
+else sweep(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")), [1, 2, 4, 5, 6]);
+sweep(synthesize({ requests: 20_000, requestsPerSecond: 1, hugeShare: 0.01 }), [1, 2, 4, 8]);
+speed();
+
+function sweep(trace: Trace, loads: readonly number[]): void {
+  const { synthetic, name, requests } = trace;
+  console.log(
+    `\n${name}${synthetic ? " (synthetic)" : ""}: ${requests.length} requests, 8B on 16 H100, 8 of them prefill`,
+  );
+  for (const load of loads) {
+    const reports = servingPolicies.map((policy) =>
+      simulate({ trace: sped(trace, load), policy, shape, objectives }),
+    );
+    console.table(Object.fromEntries(reports.map((report) => [`${load}x ${report.policy}`, row(report)])));
+    const [csps, chunked] = ["csps", "chunked"].map((policy) => reports.find((one) => one.policy === policy));
+    if (csps !== undefined && chunked !== undefined)
+      console.log(`${load}x chunked / csps: ${ratios(chunked, csps)}`);
+  }
+}
+
+function row(report: Report): Readonly<Record<string, number>> {
+  const rounded = (value: number, digits: number) => Number(value.toFixed(digits));
+  return {
+    "TTFT s": rounded(report.ttftSeconds.mean, 2),
+    "TTFT p99 s": rounded(report.ttftSeconds.p99, 2),
+    "TBT ms": rounded(report.tbtSeconds.mean * 1e3, 1),
+    "TBT p99 ms": rounded(report.tbtSeconds.p99 * 1e3, 1),
+    "response s": rounded(report.responseSeconds.mean, 2),
+    "tokens/s": rounded(report.outputTokensPerSecond, 0),
+    "goodput/s": rounded(report.goodputPerSecond, 3),
+    attainment: rounded(report.attainment, 4),
+    "GPU-h": rounded(report.gpuHours, 2),
+    refused: report.refused,
+  };
+}
+
+function ratios(other: Report, csps: Report): string {
+  // Who refuses the longest prompts has an easier trace: their times can't be compared.
+  if (other.refused !== csps.refused) return `not comparable, ${other.refused} and ${csps.refused} refused`;
+  const of = (name: string, pick: (report: Report) => number) =>
+    `${name} ${(pick(other) / pick(csps)).toFixed(2)}`;
+  return [
+    of("TTFT", (report) => report.ttftSeconds.mean),
+    of("TBT", (report) => report.tbtSeconds.mean),
+    of("response", (report) => report.responseSeconds.mean),
+  ].join(", ");
+}
+
+function speed(): void {
+  const trace = synthesize({ requests: 1_000_000, requestsPerSecond: 8 });
+  console.log("");
+  for (const policy of servingPolicies) {
+    const start = performance.now();
+    simulate({ trace, policy, shape, objectives });
+    const perMinute = (trace.requests.length / (performance.now() - start)) * 60_000;
+    console.log(`${policy}: ${(perMinute / 1e6).toFixed(1)} million requests a minute`);
+    if (perMinute < leastRequestsPerMinute) process.exitCode = 1;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Groups that prefill whole prompts. One queue in order of arrival; ranks that the first prompt can't use yet go to one
+ * of the next few, until the first has waited twice its objective.
+ */
+import type { EventQueue } from "../eventQueue.ts";
+import type { Job } from "./job.ts";
+
+export interface Group {
+  /** Ranks that are idle now. */
+  free: number;
+  readonly size: number;
+  /** Takes new prompts. */
+  open: boolean;
+}
+
+export interface PrefillPoolOptions {
+  /** Degree for a prompt on a group; undefined while it should wait. Pure. */
+  readonly degreeOf: (
+    job: Job,
+    group: Readonly<Group>,
+    waitedSeconds: number,
+    queued: number,
+  ) => number | undefined;
+  readonly secondsOf: (job: Job, degree: number) => number;
+  /** Takes what the prompt needs elsewhere; false while there is no room. */
+  readonly admit: (job: Job) => boolean;
+  readonly done: (job: Job) => void;
+}
+
+const lookahead = 4;
+
+export class PrefillPool {
+  readonly groups: Group[];
+  readonly #events: EventQueue;
+  readonly #options: PrefillPoolOptions;
+  #queue: Job[] = [];
+
+  constructor(events: EventQueue, sizes: readonly number[], options: PrefillPoolOptions) {
+    this.#events = events;
+    this.#options = options;
+    this.groups = sizes.map((size) => ({ free: size, size, open: true }));
+  }
+
+  get queued(): readonly Job[] {
+    return this.#queue;
+  }
+
+  add(job: Job): void {
+    this.#queue.push(job);
+    if (this.#queue.length <= lookahead) this.dispatch();
+  }
+
+  /** Starts what can start. To be called whenever ranks or room became free. */
+  dispatch(): void {
+    for (let index = 0; index < Math.min(lookahead, this.#queue.length);) {
+      const job = this.#queue[index];
+      if (job === undefined) return;
+      const waited = this.#events.now - job.request.arrivalSeconds;
+      if (this.#start(job, waited)) this.#queue.splice(index, 1);
+      else if (index === 0 && waited > 2 * job.ttftSeconds) return;
+      else index++;
+    }
+  }
+
+  #start(job: Job, waited: number): boolean {
+    let best: { readonly group: Group; readonly degree: number } | undefined;
+    for (const group of this.groups) {
+      if (!group.open || group.free === 0 || (best !== undefined && best.group.free <= group.free)) continue;
+      const degree = this.#options.degreeOf(job, group, waited, this.#queue.length);
+      if (degree !== undefined && degree <= group.free) best = { group, degree };
+    }
+    if (best === undefined || !this.#options.admit(job)) return false;
+    const { group, degree } = best;
+    group.free -= degree;
+    this.#events.at(this.#events.now + this.#options.secondsOf(job, degree), () => {
+      group.free += degree;
+      this.#options.done(job);
+      this.dispatch();
+    });
+    return true;
+  }
+}
