@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { servingPolicies, type ServingPolicy } from "./serving/system.ts";
 import { objectivesOf, profileNamed, profileNames } from "./setting.ts";
 import { simulate } from "./simulate.ts";
+import { simulateScaled } from "./simulateScaled.ts";
 import { loadTrace, sped } from "./traces/load.ts";
 import type { Trace } from "./traces/request.ts";
 import { synthesize } from "./traces/synthetic.ts";
@@ -18,6 +19,7 @@ Plays a trace through one or more serving policies on a virtual clock and prints
   --huge-share N        share of synthetic prompts of 128K to 1M tokens (0)
   --seed N              of the synthetic trace (1)
   --policy NAME         ${servingPolicies.join(", ")}; may be repeated (all)
+  --scaled              the csps policy, its ranks at most --ranks, under the operator's scaling planner
   --profile NAME        ${profileNames.join(", ")} (8b-h100)
   --ranks N             ranks of the system (16)
   --prefill-ranks N     of them for prefill, where roles are fixed (half)
@@ -33,6 +35,7 @@ Examples:
 const text = { type: "string" } as const;
 const options = {
   help: { type: "boolean" },
+  scaled: { type: "boolean" },
   trace: text,
   speed: text,
   requests: text,
@@ -62,7 +65,10 @@ function run(): void {
     console.log(help);
     return;
   }
-  const numberOf = (name: Exclude<keyof typeof options, "help" | "policy">, otherwise: number): number => {
+  const numberOf = (
+    name: Exclude<keyof typeof options, "help" | "policy" | "scaled">,
+    otherwise: number,
+  ): number => {
     const given = values[name];
     const value = given === undefined ? otherwise : Number(given);
     if (!(value >= 0) || given === "" || !Number.isFinite(value))
@@ -99,6 +105,10 @@ function run(): void {
     positive("ttft-rate", numberOf("ttft-rate", 20_000)),
     numberOf("tbt", 0.05),
   );
+  if (values.scaled === true) {
+    console.log(JSON.stringify(simulateScaled({ trace, shape, objectives }), undefined, 2));
+    return;
+  }
   const policies = (values.policy ?? servingPolicies).map(policyNamed);
   for (const policy of policies) {
     console.log(JSON.stringify(simulate({ trace, policy, shape, objectives }), undefined, 2));

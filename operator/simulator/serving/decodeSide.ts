@@ -14,14 +14,14 @@ export class DecodeSide {
   readonly #events: EventQueue;
   readonly #outcomes: Outcomes;
   readonly #held = new Map<number, Place>();
-  readonly #freed: () => void;
+  readonly #freed: (job: Job) => void;
 
   /** @param freed called when a request has left and its room is free. */
   constructor(
     events: EventQueue,
     outcomes: Outcomes,
     places: readonly { readonly room: () => number; readonly stepSeconds: (load: StepLoad) => number }[],
-    freed: () => void,
+    freed: (job: Job) => void,
   ) {
     this.#events = events;
     this.#outcomes = outcomes;
@@ -64,13 +64,19 @@ export class DecodeSide {
       this.#outcomes.lastSeconds[job.index] = this.#events.now;
       place.taken -= tokensOf(job);
       this.#held.delete(job.index);
-      this.#freed();
+      this.#freed(job);
     };
     const further = job.request.outputTokens - 1;
     if (further === 0) finish();
     else place.batch.join(further, job.request.inputTokens + 1, finish);
   }
 
+  /** Tokens that are reserved, by requests that decode and those that will. */
+  get taken(): number {
+    return this.#places.reduce((sum, one) => sum + one.taken, 0);
+  }
+
+  /** To be called when what a step takes has changed. */
   repace(): void {
     for (const { batch } of this.#places) batch.repace();
   }

@@ -50,6 +50,21 @@ export class PrefillPool {
     if (this.#queue.length <= lookahead) this.dispatch();
   }
 
+  /** Ranks that are kept: those of open groups, and of closed ones until their prompts are done. */
+  get ranks(): number {
+    return this.groups.reduce((sum, { open, free, size }) => sum + (open || free < size ? size : 0), 0);
+  }
+
+  /** Opens or closes groups until so many are open; a closed one finishes its prompts. */
+  resize(groups: number, size: number): void {
+    const open = this.groups.filter((group) => group.open);
+    for (const group of open.slice(groups)) group.open = false;
+    for (let index = open.length; index < groups; index++) this.groups.push({ free: size, size, open: true });
+    const kept = this.groups.filter((group) => group.open || group.free < group.size);
+    this.groups.splice(0, this.groups.length, ...kept);
+    this.dispatch();
+  }
+
   /** Starts what can start. To be called whenever ranks or room became free. */
   dispatch(): void {
     for (let index = 0; index < Math.min(lookahead, this.#queue.length);) {
