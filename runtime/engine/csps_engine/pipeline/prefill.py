@@ -70,7 +70,11 @@ class PrefillRunner:
         for layer in range(model.config.layers):
             q, k, v = _head_major(model.qkv(layer, x, turn))
             kv_bytes += _hand_over(sink, layer, attention.own, k, v)
-            model.finish(layer, x, attention.attend(q, k, v))
+            attended = attention.attend(q, k, v)
+            if layer == model.config.layers - 1:
+                # Nothing after the last layer reads any token but the last, whose owner holds it last.
+                x, attended = x[-1:], attended[-1:]
+            model.finish(layer, x, attended)
             if progress is not None:
                 progress(layer + 1, model.config.layers)
         sampled = self._sample(job, attention.last_owner, x)
