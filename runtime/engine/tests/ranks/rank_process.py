@@ -49,7 +49,9 @@ class RankProcess:
         self.incarnation = str(uuid.uuid4())
         self.control_port, self.transfer_port = free_port(), free_port()
         token_file = self.place.folder / "token"
-        token_file.write_text(TOKEN + "\n")
+        # Written once: a rank that starts meanwhile would read the file while it is empty.
+        if not token_file.exists():
+            token_file.write_text(TOKEN + "\n")
         environment = {
             "CSPS_NAMESPACE": "test",
             "CSPS_DEPLOYMENT": "tiny",
