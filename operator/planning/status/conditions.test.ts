@@ -2,27 +2,14 @@ import { describe, expect, it } from "vitest";
 import { defaultGangPolicy, planGang } from "../gang/plan.ts";
 import type { EngineReport, GangObservation } from "../gang/observed.ts";
 import type { PlacementDecision } from "../placement/place.ts";
-import { aRankPod, anObservation } from "../testing/builders.ts";
+import { anEngine, aRankPod, anObservation } from "../testing/builders.ts";
 import { mergeDecisions, recordDecision } from "./decisions.ts";
 import { deploymentConditions, type DeploymentFindings, type GangSummary } from "./deploymentConditions.ts";
 import { gangConditions } from "./gangConditions.ts";
 import { type ConditionDraft, stampConditions, tellingReason } from "./reason.ts";
 
 function serving(ordinal: number, over: Partial<EngineReport> = {}): readonly [string, EngineReport] {
-  const rankId = `g-${String(ordinal)}`;
-  const report = {
-    ...{
-      rankId,
-      incarnation: `uid-${String(ordinal)}`,
-      phase: "serving",
-      reason: "",
-      fence: 1,
-      generation: 1,
-    },
-    ...{ epoch: 3, epochMembers: ["g-0", "g-1"], coordinator: "g-0", busy: false },
-    ...over,
-  };
-  return [rankId, report];
+  return anEngine(ordinal, { generation: 1, epoch: 3, ...over });
 }
 
 function conditionsOf(

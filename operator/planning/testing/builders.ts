@@ -1,5 +1,5 @@
 /** Builders with defaults for the tests of planning. */
-import type { GangObservation, RankPod } from "../gang/observed.ts";
+import type { EngineReport, GangObservation, RankPod } from "../gang/observed.ts";
 import type { RankShape } from "../placement/eligibility.ts";
 import type { Cluster, PlacementRequest } from "../placement/place.ts";
 import { defaultLevels, withNamedLevels } from "../topology/level.ts";
@@ -91,4 +91,22 @@ export function anObservation(over: Partial<GangObservation> = {}): GangObservat
     answeringForMs: 0,
     ...over,
   };
+}
+
+/** What the engine of rank `ordinal` says while it serves in a group of two; keyed as in an observation. */
+export function anEngine(ordinal: number, over: Partial<EngineReport> = {}): readonly [string, EngineReport] {
+  const rankId = `g-${String(ordinal)}`;
+  const report = {
+    ...{
+      rankId,
+      incarnation: `uid-${String(ordinal)}`,
+      phase: "serving",
+      reason: "",
+      fence: 1,
+      generation: 1,
+    },
+    ...{ epoch: 2, epochMembers: ["g-0", "g-1"], coordinator: "g-0", busy: false },
+    ...over,
+  };
+  return [rankId, report];
 }
