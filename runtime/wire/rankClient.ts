@@ -13,6 +13,8 @@ import type { Roster, RankState } from "./schema/membership.ts";
 import { rankState } from "./schema/membership.ts";
 import type { ModelDescriptor } from "./schema/model.ts";
 import { modelDescriptor } from "./schema/model.ts";
+import type { MoveCancel, MoveOrder, MoveState, PoolInventory } from "./schema/move.ts";
+import { moveState, poolInventory } from "./schema/move.ts";
 import type {
   DecodeEvent,
   DecodeRequest,
@@ -51,6 +53,12 @@ export interface RankClient {
   roster(target: RankEndpoint, body: Roster, options?: CallOptions): Promise<RankState>;
   /** Operator only. Asks the rank to finish what it runs and take no more; progress shows in its state. */
   drain(target: RankEndpoint, options?: CallOptions): Promise<void>;
+  /** Operator only. Who holds which pages of the pool, and the moves of the last ten minutes. */
+  inventory(target: RankEndpoint, options?: CallOptions): Promise<PoolInventory>;
+  /** Operator only. Idempotent by `moveId`; a move that can't be is answered as `refused`, not thrown. */
+  move(target: RankEndpoint, body: MoveOrder, options?: CallOptions): Promise<MoveState>;
+  /** Operator only. Throws `unknown_request` for a move that the coordinator never heard of. */
+  cancelMove(target: RankEndpoint, body: MoveCancel, options?: CallOptions): Promise<MoveState>;
   reserve(target: RankEndpoint, body: ReserveRequest, options?: CallOptions): Promise<Reservation>;
   /** Ends after `done`; throws the failure of an `error` event, and `unreachable` when it breaks off. */
   prefill(
@@ -77,7 +85,15 @@ export interface RankClientSettings {
   readonly dispatcher?: Dispatcher;
 }
 
-const defaultMs = { state: 2_000, model: 15_000, roster: 5_000, drain: 5_000, reserve: 5_000, cancel: 2_000 };
+const defaultMs = {
+  state: 2_000,
+  model: 15_000,
+  roster: 5_000,
+  drain: 5_000,
+  reserve: 5_000,
+  cancel: 2_000,
+  move: 5_000,
+};
 const defaultIdleMs = 10_000;
 const anyAnswer = z.unknown();
 
@@ -116,6 +132,24 @@ export function createRankClient(settings: RankClientSettings): RankClient {
       } as const;
       await callJson(context, call, anyAnswer);
     },
+    inventory: (target, options) =>
+      callJson(
+        context,
+        { target, method: "GET", path: "/v1/inventory", ...within(defaultMs.move, options) },
+        poolInventory,
+      ),
+    move: (target, body, options) =>
+      callJson(
+        context,
+        { target, method: "POST", path: "/v1/move", body, ...within(defaultMs.move, options) },
+        moveState,
+      ),
+    cancelMove: (target, body, options) =>
+      callJson(
+        context,
+        { target, method: "POST", path: "/v1/move/cancel", body, ...within(defaultMs.move, options) },
+        moveState,
+      ),
     reserve: (target, body, options) =>
       callJson(
         context,

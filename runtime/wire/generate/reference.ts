@@ -7,8 +7,9 @@ Generated from \`runtime/wire/schema\` by \`npm run generate\`; do not edit. Eve
 (9000). \`/healthz\`, \`/readyz\` and \`/metrics\` are open; all else asks for the deployment's bearer token. Streams are
 NDJSON, one event a line. A request that fails is answered with a [Failure](#failure).
 
-A rank's coordinator answers \`/v1/reserve\`, \`/v1/prefill\`, \`/v1/decode\` and \`/v1/cancel\`; any other rank answers
-\`not_coordinator\` with the address to ask. \`POST /v1/drain\` has no body.`;
+A rank's coordinator answers \`/v1/reserve\`, \`/v1/prefill\`, \`/v1/decode\`, \`/v1/cancel\`, \`/v1/inventory\`,
+\`/v1/move\` and \`/v1/move/cancel\`; any other rank answers \`not_coordinator\` with the address to ask.
+\`POST /v1/drain\` has no body.`;
 
 export function wireReference(): string {
   return `${[header, ...[...wireSchemas()].map(([name, schema]) => section(name, schema))].join("\n\n")}\n`;

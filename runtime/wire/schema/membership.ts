@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { rankRef, role } from "./identity.ts";
+import { rankLoad } from "./load.ts";
 
 /** POST /v1/roster, operator → every rank of the group. Answer: RankState, or 409 stale_fence. */
 export const roster = z
@@ -40,7 +41,15 @@ export const epochProposal = z
   })
   .describe("POST /v1/epoch, coordinator to every other member: who forms the next communicator");
 
-export const rankPhase = z.enum(["loading", "awaitingRoster", "forming", "serving", "draining", "failed"]);
+export const rankPhase = z.enum([
+  "loading",
+  "awaitingRoster",
+  "forming",
+  "serving",
+  "draining",
+  "drained",
+  "failed",
+]);
 
 /** GET /v1/state, and the answer of POST /v1/roster and /v1/epoch. */
 export const rankState = z
@@ -69,6 +78,12 @@ export const rankState = z
     running: z.int().min(0).describe("Requests being prefilled or decoded by the group"),
     waiting: z.int().min(0).describe("Requests queued in the group"),
     lastBreak: z.string().describe("Why the last epoch ended; empty when none did"),
+    heldPages: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("KV pages of this rank that requests hold: what a drain still has to move"),
+    load: rankLoad.optional().describe("Step times, the queue and samples of work"),
   })
   .describe("GET /v1/state: what a rank is doing now");
 

@@ -7,8 +7,19 @@ import type { z } from "zod";
 import { gatewayEnvironment, rankEnvironment } from "./environment.ts";
 import { failure, failureCode } from "./failure.ts";
 import { rankRef, role } from "./identity.ts";
+import { decodeReport, prefillReport, rankLoad } from "./load.ts";
 import { epochProposal, rankPhase, rankState, roster } from "./membership.ts";
 import { modelDescriptor } from "./model.ts";
+import {
+  inventoryRank,
+  inventoryRequest,
+  moveCancel,
+  moveOrder,
+  movePhase,
+  moveState,
+  pageShard,
+  poolInventory,
+} from "./move.ts";
 import {
   cancelRequest,
   decodeDone,
@@ -35,6 +46,9 @@ export const messages = {
   Roster: roster,
   EpochProposal: epochProposal,
   RankPhase: rankPhase,
+  PrefillReport: prefillReport,
+  DecodeReport: decodeReport,
+  RankLoad: rankLoad,
   RankState: rankState,
   ModelDescriptor: modelDescriptor,
   Sampling: sampling,
@@ -52,6 +66,14 @@ export const messages = {
   DecodeDone: decodeDone,
   DecodeEvent: decodeEvent,
   CancelRequest: cancelRequest,
+  PageShard: pageShard,
+  InventoryRank: inventoryRank,
+  InventoryRequest: inventoryRequest,
+  MovePhase: movePhase,
+  MoveOrder: moveOrder,
+  MoveCancel: moveCancel,
+  MoveState: moveState,
+  PoolInventory: poolInventory,
 } satisfies Record<string, z.ZodType>;
 
 /** Environments are not JSON messages: their keys are variable names and all values are strings. */

@@ -148,8 +148,61 @@ RankPhase: TypeAlias = Literal[
     "forming",
     "serving",
     "draining",
+    "drained",
     "failed",
 ]
+
+
+class PrefillReport(WireMessage):
+    """One prefill that ended well"""
+
+    number: Annotated[int, Field(ge=0, le=SAFE)]
+    """Grows by one with each report of this incarnation, so that a reader counts none twice"""
+    tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    """Of the prompt"""
+    degree: Annotated[int, Field(ge=1, le=SAFE)]
+    """Ranks that computed it"""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Computing it"""
+    queued_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """From its receipt until it was begun"""
+    age_ms: Annotated[int, Field(ge=0, le=SAFE)]
+    """Since the work ended"""
+
+
+class DecodeReport(WireMessage):
+    """One decode step, sampled"""
+
+    number: Annotated[int, Field(ge=0, le=SAFE)]
+    """Grows by one with each report of this incarnation, so that a reader counts none twice"""
+    rows: Annotated[int, Field(ge=1, le=SAFE)]
+    """Requests in the step"""
+    context_tokens: Annotated[int, Field(ge=0, le=SAFE)]
+    """Tokens attended to, of all rows together"""
+    ranks: Annotated[int, Field(ge=1, le=SAFE)]
+    """Ranks of the pool"""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    age_ms: Annotated[int, Field(ge=0, le=SAFE)]
+    """Since the work ended"""
+
+
+class RankLoad(WireMessage):
+    """What a rank has done lately and what waits; a coordinator's is its group's"""
+
+    steps: Annotated[int, Field(ge=0, le=SAFE)]
+    """Steps that did work in the last minute"""
+    step_p50_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Median time of those steps; 0 without any"""
+    step_p99_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """99th percentile of those steps; 0 without any"""
+    waiting_prompt_tokens: Annotated[int, Field(ge=0, le=SAFE)]
+    """Prompt tokens of the requests that wait in the group"""
+    oldest_wait_ms: Annotated[int, Field(ge=0, le=SAFE)]
+    """How long the oldest of them has waited; 0 when none waits"""
+    prefills: list[PrefillReport]
+    """Of the last five minutes, oldest first, at most 32"""
+    decodes: list[DecodeReport]
+    """Of the last five minutes, oldest first, at most 32"""
 
 
 class RankState(WireMessage):
@@ -188,6 +241,10 @@ class RankState(WireMessage):
     """Requests queued in the group"""
     last_break: str
     """Why the last epoch ended; empty when none did"""
+    held_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """KV pages of this rank that requests hold: what a drain still has to move"""
+    load: RankLoad | None = None
+    """Step times, the queue and samples of work"""
 
 
 class ModelDescriptor(WireMessage):
@@ -368,6 +425,137 @@ class CancelRequest(WireMessage):
 
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
     """Chosen by the gateway; idempotent in every verb"""
+
+
+class PageShard(WireMessage):
+    """Consecutive pages of one request that lie on one rank"""
+
+    rank_id: Annotated[str, Field(min_length=1)]
+    first_page: Annotated[int, Field(ge=0, le=SAFE)]
+    pages: Annotated[int, Field(ge=1, le=SAFE)]
+
+
+class InventoryRank(WireMessage):
+    """A rank of a pool and what it holds"""
+
+    rank_id: Annotated[str, Field(min_length=1)]
+    incarnation: Annotated[str, Field(min_length=1)]
+    pages_total: Annotated[int, Field(ge=0, le=SAFE)]
+    pages_free: Annotated[int, Field(ge=0, le=SAFE)]
+    """Neither held by a request nor leased to a move"""
+    scan_bytes_per_step: Annotated[int, Field(ge=0, le=SAFE)]
+    """Bytes of KV that the next decode step reads on this rank"""
+    age_ms: Annotated[int, Field(ge=0, le=SAFE)]
+    """Since the incarnation joined the pool"""
+    draining: bool
+    """It gets no new pages"""
+
+
+class InventoryRequest(WireMessage):
+    """A request of a pool and where its pages lie"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    home: Annotated[str, Field(min_length=1)]
+    """Rank that runs the dense layers and samples"""
+    map_version: Annotated[int, Field(ge=0, le=SAFE)]
+    """Grows with every change of the request's page map; what a commit compares"""
+    prompt_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    written_pages: Annotated[int, Field(ge=0, le=SAFE)]
+    """Pages that hold KV, the partly filled last one included"""
+    remaining_tokens: Annotated[int, Field(ge=0, le=SAFE)]
+    """Tokens that may still be produced"""
+    decoding: bool
+    """False while it waits for its decode"""
+    settled: bool
+    """False while its prompt's KV may still be pushed: such pages don't move"""
+    shards: Annotated[list[PageShard], Field(min_length=1)]
+    """In page order, without a gap, to the last reserved page"""
+
+
+MovePhase: TypeAlias = Literal["copying", "committed", "refused", "cancelled", "failed"]
+
+
+class MoveOrder(WireMessage):
+    """POST /v1/move, operator to pool coordinator: move pages of a live request; answered by
+    MoveState"""
+
+    move_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the caller; idempotent"""
+    fence: Annotated[int, Field(ge=0, le=SAFE)]
+    """Fencing number of the caller's leadership; a lower one is refused"""
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    map_version: Annotated[int, Field(ge=0, le=SAFE)]
+    """Grows with every change of the request's page map; what a commit compares"""
+    from: Annotated[str, Field(min_length=1)]
+    """rankId that holds the pages"""
+    from_incarnation: Annotated[str, Field(min_length=1)]
+    to: Annotated[str, Field(min_length=1)]
+    """rankId that gets them"""
+    to_incarnation: Annotated[str, Field(min_length=1)]
+    first_page: Annotated[int, Field(ge=0, le=SAFE)]
+    pages: Annotated[int, Field(ge=0, le=SAFE)]
+    """0 when only the home moves"""
+    bytes_per_second: Annotated[int, Field(ge=0, le=SAFE)]
+    """Limit of the copy; 0: none"""
+    takes_home: bool
+    """The target becomes the request's home at the commit"""
+    deadline_ms: Annotated[int, Field(ge=1, le=SAFE)]
+    """From receipt; then the move ends as failed"""
+
+
+class MoveCancel(WireMessage):
+    """POST /v1/move/cancel, operator to pool coordinator; a committed move stays committed"""
+
+    move_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the caller; idempotent"""
+    fence: Annotated[int, Field(ge=0, le=SAFE)]
+    """Fencing number of the caller's leadership; a lower one is refused"""
+
+
+class MoveState(WireMessage):
+    """How far a move is, or how it ended; kept for ten minutes after its end"""
+
+    move_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Chosen by the caller; idempotent"""
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    from: Annotated[str, Field(min_length=1)]
+    to: Annotated[str, Field(min_length=1)]
+    first_page: Annotated[int, Field(ge=0, le=SAFE)]
+    pages: Annotated[int, Field(ge=0, le=SAFE)]
+    takes_home: bool
+    bytes_per_second: Annotated[int, Field(ge=0, le=SAFE)]
+    phase: MovePhase
+    reason: str
+    """Why it ended without a commit; a sentence, empty when copying or committed"""
+    map_version: Annotated[int, Field(ge=0, le=SAFE)]
+    """Of the order; after the commit the request's new one"""
+    copied_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Acknowledged by the target"""
+    total_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Of the pages that hold KV"""
+    age_ms: Annotated[int, Field(ge=0, le=SAFE)]
+    """Since it was received"""
+    stall_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Added to the step in which it was committed; 0 before"""
+
+
+class PoolInventory(WireMessage):
+    """GET /v1/inventory, operator to pool coordinator: who holds which pages, and the moves"""
+
+    group: Annotated[str, Field(min_length=1)]
+    epoch: Annotated[int, Field(ge=1, le=SAFE)]
+    coordinator: RankRef
+    page_tokens: Annotated[int, Field(ge=1, le=SAFE)]
+    page_bytes: Annotated[int, Field(ge=1, le=SAFE)]
+    """K and V of a page over all layers"""
+    step_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Moving average of a decode step; 0 before the first"""
+    scan_bytes_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """KV that the busiest rank read in a step by the step's time; 0 unknown"""
+    ranks: Annotated[list[InventoryRank], Field(min_length=1)]
+    requests: list[InventoryRequest]
+    moves: list[MoveState]
+    """Under way, and those that ended in the last ten minutes"""
 
 
 class RankEnvironment(EnvironmentVariables):
