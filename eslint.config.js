@@ -27,12 +27,22 @@ const rooms = {
   },
   autoscaler: {
     folder: "operator/autoscaler",
-    imports: ["crds", "kube", "observability", "planning", "state", "wire"],
+    imports: ["crds", "kube", "observability", "planning", "records", "state", "wire"],
   },
+  // Keeps KV balanced over the ranks of each decode pool.
+  rebalancer: {
+    folder: "operator/rebalancer",
+    imports: ["crds", "kube", "observability", "planning", "ranks", "records", "state", "wire"],
+  },
+  // The full records of decisions, written by whoever decides and read by the command line.
+  records: { folder: "operator/records", imports: ["crds", "kube", "planning", "ranks"] },
   // Plays traces against the production planners; reads files, speaks to no cluster.
   simulator: { folder: "operator/simulator", imports: ["crds", "planning"] },
   // A user's side of the cluster: it reads, and asks the operator's own planning what it would do.
-  cli: { folder: "operator/cli", imports: ["crds", "kube", "planning", "ranks"] },
+  cli: {
+    folder: "operator/cli",
+    imports: ["crds", "kube", "planning", "ranks", "rebalancer", "records", "state", "wire"],
+  },
   bin: {
     folder: "operator/bin",
     imports: [
@@ -44,6 +54,8 @@ const rooms = {
       "observability",
       "planning",
       "ranks",
+      "rebalancer",
+      "records",
       "state",
       "wire",
     ],

@@ -150,6 +150,7 @@ describe("the operator's rights", () => {
     ["patch", "networking.k8s.io/networkpolicies", "team"],
     ["patch", "policy/poddisruptionbudgets", "team"],
     ["create", "events.k8s.io/events", "team"],
+    ["patch", "/configmaps", "team"],
     ["create", "coordination.k8s.io/leases", namespace],
   ])("allow to %s %s in namespace %o", async (verb, resource, where) => {
     expect(await mayI(verb, resource, where)).toBe(true);
@@ -161,6 +162,8 @@ describe("the operator's rights", () => {
     ["list", "/secrets", "team"],
     ["watch", "/secrets", "team"],
     ["delete", "/secrets", "team"],
+    ["list", "/configmaps", "team"],
+    ["delete", "/configmaps", "team"],
     ["create", "/pods/exec", "team"],
     ["patch", "/nodes", ""],
     ["create", "coordination.k8s.io/leases", "team"],
