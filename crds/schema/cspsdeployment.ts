@@ -13,6 +13,7 @@ import {
   tensorParallel,
 } from "./fields.ts";
 import { degreeRules } from "./degreeRules.ts";
+import { rebalance } from "./rebalance.ts";
 import { atMost, rules, sentence } from "./rule.ts";
 
 export const sequenceParallel = z
@@ -73,6 +74,7 @@ export const decode = z
         "Memory of one rank for KV pages, a quantity. Default: 512Mi on cpu; on cuda what the weights leave free",
       ),
     rank: rankTemplate.prefault({}),
+    rebalance: rebalance.prefault({}),
   })
   .describe("The pool that holds KV and produces tokens")
   .meta(rules(atMost("minRanks", "ranks")));

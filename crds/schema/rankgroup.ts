@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { decisionRecord } from "./cspsdeployment.ts";
 import { conditions, engine, memory, model, objectName, rankTemplate, tensorParallel } from "./fields.ts";
+import { rebalance } from "./rebalance.ts";
 import { atMost, rules } from "./rule.ts";
 
 const gang = {
@@ -36,9 +37,26 @@ export const decodePoolSpec = z
   .object({
     ...gang,
     kvCacheMemory: memory.optional().describe("Memory of one rank for KV pages"),
+    rebalance: rebalance.prefault({}),
   })
   .describe("What the operator made of a deployment's decode section")
   .meta(rules(atMost("minRanks", "ranks")));
+
+export const drainPhase = z
+  .enum(["Cordon", "StopAdmission", "MigrateShards", "Confirm", "Delete"])
+  .describe("How far a rank that leaves is");
+
+export const rankDrain = z
+  .object({
+    phase: drainPhase,
+    cause: z.enum(["ScaleIn", "Rollout", "NodeCordoned", "Asked"]).describe("Why it leaves"),
+    since: z.iso.datetime().describe("When it was chosen"),
+    deadline: z.iso.datetime().describe("When it is deleted whatever it still holds"),
+    heldPages: z.int().describe("KV pages that it holds now"),
+    pagesAtStart: z.int().optional().describe("KV pages that it held when it was chosen"),
+    message: z.string().describe("What it waits for, a sentence"),
+  })
+  .describe("A rank that hands over what it holds before it is deleted");
 
 export const rankPlacement = z
   .object({
@@ -46,6 +64,7 @@ export const rankPlacement = z
     node: z.string().optional().describe("Node chosen for it; absent while it has no place"),
     podPhase: z.string().describe("Phase of its pod; empty while there is none"),
     enginePhase: z.string().describe("Phase that the engine reports; empty while it can't be asked"),
+    drain: rankDrain.optional().describe("Present while the rank is on its way out"),
   })
   .describe("One rank and where it is");
 
@@ -78,4 +97,6 @@ export const gangStatus = z
 
 export type SPGroupSpec = z.infer<typeof spGroupSpec>;
 export type DecodePoolSpec = z.infer<typeof decodePoolSpec>;
+export type DrainPhase = z.infer<typeof drainPhase>;
+export type RankDrain = z.infer<typeof rankDrain>;
 export type GangStatus = z.infer<typeof gangStatus>;

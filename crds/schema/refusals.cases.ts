@@ -113,6 +113,18 @@ const bounds: Refusal[] = [
     says: "should match",
   },
   {
+    why: "a mode of rebalancing that is none",
+    object: deployment({ decode: { rebalance: { mode: "Auto" } } }),
+    field: "spec.decode.rebalance.mode",
+    says: 'Unsupported value: "Auto": supported values: "Disabled", "Enabled"',
+  },
+  {
+    why: "a drain without time",
+    object: deployment({ decode: { rebalance: { drainSeconds: 0 } } }),
+    field: "spec.decode.rebalance.drainSeconds",
+    says: "should be greater than or equal to 1",
+  },
+  {
     why: "no model",
     object: { apiVersion: "csps.io/v1alpha1", kind: "CSPSDeployment", metadata: { name: "none" }, spec: {} },
     field: "spec.model",
@@ -144,6 +156,12 @@ const sections: Refusal[] = [
     object: deployment({ decode: { ranks: 2, minRanks: 3 } }),
     field: "spec.decode.minRanks",
     says: "minRanks is 3 but must be at most ranks, which is 2",
+  },
+  {
+    why: "moves that share too few bytes a second",
+    object: deployment({ decode: { rebalance: { bytesPerSecond: 1048576, concurrentMoves: 5 } } }),
+    field: "spec.decode.rebalance.bytesPerSecond",
+    says: "bytesPerSecond is 1048576 but must be at least 262144 for each of concurrentMoves, which is 5",
   },
   {
     why: "no model source",
@@ -293,6 +311,10 @@ export const accepted: { why: string; object: object }[] = [
       model: { attentionHeads: 32, keyValueHeads: 4 },
       decode: { tensorParallel: { degree: 8 } },
     }),
+  },
+  {
+    why: "moves that share just enough bytes a second",
+    object: deployment({ decode: { rebalance: { bytesPerSecond: 1048576 } } }),
   },
   {
     why: "kvGather with a degree that does not divide the heads",

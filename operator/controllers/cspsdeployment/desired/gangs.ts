@@ -51,7 +51,14 @@ export function desiredPool(design: DeploymentDesign): Desired<DecodePool> {
       labels: ownLabels(design.name, "decode"),
       ownerReferences: [design.owner],
     },
-    spec: { ...shape, ranks: decode.ranks, minRanks: decode.minRanks ?? 1, revision: revisionOf(shape) },
+    // How KV is moved is no part of the pods: changing it must replace none.
+    spec: {
+      ...shape,
+      ranks: decode.ranks,
+      minRanks: decode.minRanks ?? 1,
+      revision: revisionOf(shape),
+      rebalance: decode.rebalance,
+    },
   };
 }
 
