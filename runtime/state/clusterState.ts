@@ -4,8 +4,12 @@
  */
 import type { RankReport, ShardMap } from "./domain.ts";
 
-/** Why there is no answer. `readOnly`: a replica that takes no writes; `invalid`: outside the schema. */
-export type StateProblem = "unreachable" | "timeout" | "readOnly" | "denied" | "invalid" | "failed";
+/**
+ * Why there is no answer. `untrusted`: its certificate; `readOnly`: a replica that takes no writes; `full`: its memory;
+ * `invalid`: outside the schema.
+ */
+export type StateProblem =
+  "unreachable" | "timeout" | "untrusted" | "denied" | "readOnly" | "full" | "invalid" | "failed";
 
 export type StateAnswer<T> =
   | { readonly ok: true; readonly value: T }

@@ -8,6 +8,8 @@ import type { RedisSettings } from "./redisClusterState.ts";
 import { aMap, aReport, describeClusterState, valueOf } from "./testing/conformance.ts";
 import { startRedisServer } from "./testing/redisServer.ts";
 import type { RedisServer } from "./testing/redisServer.ts";
+import { startRedisCluster, startSentinelPair, startTlsServer } from "./testing/topologies.ts";
+import type { TlsTopology, Topology } from "./testing/topologies.ts";
 
 let server: RedisServer;
 const states: ClusterState[] = [];
@@ -41,25 +43,81 @@ async function problemOf(state: ClusterState): Promise<StateProblem | undefined>
 }
 
 describeClusterState("redis", {
-  open(deployment, now) {
-    const connected = createRedisClusterState({
-      url: server.socket,
-      deployment,
-      now,
-      commandTimeoutMs: 5_000,
-    });
-    states.push(connected);
-    // The suite asks at once; an adapter may still be connecting, so each method first waits for the connection.
-    const ready = untilReachable(connected);
-    return new Proxy(connected, {
-      get:
-        (target, name: keyof ClusterState) =>
-        async (...given: unknown[]) => {
-          await ready;
-          return (target[name] as (...values: unknown[]) => unknown).apply(target, given);
-        },
-    });
-  },
+  open: (deployment, now) => connecting({ url: server.socket, deployment, now }),
+});
+
+/** The conformance suite asks at once; an adapter may still be connecting, so each method first waits for that. */
+function connecting(settings: Partial<RedisSettings>): ClusterState {
+  const connected = open({ commandTimeoutMs: 5_000, ...settings });
+  const ready = untilReachable(connected);
+  return new Proxy(connected, {
+    get:
+      (target, name: keyof ClusterState) =>
+      async (...given: unknown[]) => {
+        await ready;
+        return (target[name] as (...values: unknown[]) => unknown).apply(target, given);
+      },
+  });
+}
+
+describe("a cluster of three", () => {
+  let cluster: Topology;
+  beforeAll(async () => {
+    cluster = await startRedisCluster();
+  }, 30_000);
+  afterAll(async () => {
+    await cluster.dispose();
+  });
+  describeClusterState("redis cluster", {
+    open: (deployment, now) => connecting({ url: cluster.url, deployment, now }),
+  });
+});
+
+describe("a primary under Sentinels", () => {
+  it("is found, and found again when another has taken its place", async () => {
+    const pair = await startSentinelPair();
+    try {
+      const state = open({ url: pair.url });
+      await untilReachable(state);
+      expect(await problemOf(state)).toBeUndefined();
+      await pair.failOver();
+      await expect.poll(() => problemOf(state), { timeout: 15_000 }).toBeUndefined();
+    } finally {
+      await pair.dispose();
+    }
+  }, 60_000);
+});
+
+describe("a server behind TLS", () => {
+  let secured: TlsTopology;
+  beforeAll(async () => {
+    secured = await startTlsServer();
+  }, 30_000);
+  afterAll(async () => {
+    await secured.dispose();
+  });
+
+  it("is trusted by the authority in a file, and by no other", async () => {
+    const trusting = open({ url: secured.url, ca: secured.ca });
+    await untilReachable(trusting);
+    const doubting = open({ url: secured.url });
+    await expect.poll(() => problemOf(doubting)).toBe("untrusted");
+  });
+
+  it("serves a user who may do no more than the verbs need, in one deployment", async () => {
+    const url = await secured.limitedUrl("ns/limited");
+    const state = open({ url, ca: secured.ca, deployment: "ns/limited" });
+    await untilReachable(state);
+    expect(valueOf(await state.reportRank(aReport(), 1_000))).toBe("accepted");
+    expect(valueOf(await state.putShards(aMap(), 1_000))).toBe("accepted");
+    expect(valueOf(await state.listRanks())).toHaveLength(1);
+    expect(valueOf(await state.listShards())).toHaveLength(1);
+    expect(valueOf(await state.removeShards("r1", 2))).toBe(true);
+    expect(valueOf(await state.clear(1))).toBe(2);
+    expect(valueOf(await state.removeRank("m-prefill-0-0", "uid-1"))).toBe(false);
+    const elsewhere = open({ url, ca: secured.ca, deployment: "ns/other" });
+    await expect.poll(() => problemOf(elsewhere)).toBe("denied");
+  });
 });
 
 describe("redis adapter", () => {
@@ -130,6 +188,18 @@ describe("redis adapter", () => {
       await redis.replicaof("127.0.0.1", 1);
       redis.disconnect();
       await expect.poll(() => problemOf(state)).toBe("readOnly");
+    } finally {
+      await own.dispose();
+    }
+  });
+
+  it("names a Redis whose memory is full, and still reads from it", async () => {
+    const own = await startRedisServer(["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
+    try {
+      const state = open({ url: own.socket });
+      await untilReachable(state);
+      expect(await problemOf(state)).toBe("full");
+      expect(valueOf(await state.listRanks())).toEqual([]);
     } finally {
       await own.dispose();
     }

@@ -1,18 +1,21 @@
 /** The cluster state on Redis: each call is one Lua verb under a deadline; failures are answers and are told. */
-import { Redis } from "ioredis";
-import type { RedisOptions } from "ioredis";
 import type { z } from "zod";
 import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
 import { rankReport, shardMap } from "./domain.ts";
+import { parseRedisAddress } from "./redisAddress.ts";
+import type { RedisConnection } from "./redisConnection.ts";
+import { openRedis } from "./redisConnection.ts";
 import { stateProblem } from "./stateProblem.ts";
 import type { VerbArguments, VerbName } from "./verbs.ts";
 import { argumentsOf, keysOf, loadVerbs } from "./verbs.ts";
 
 export interface RedisSettings {
-  /** redis://[user:password@]host:port[/db], rediss:// for TLS, or the path of a unix socket. */
+  /** See redisAddress.ts for its forms. */
   readonly url: string;
   /** Instead of the one in the URL. */
   readonly password?: string;
+  /** Authorities that may have signed Redis' certificate, in PEM; absent: those of the system. */
+  readonly ca?: string;
   /** <namespace>/<deployment>. */
   readonly deployment: string;
   /** Unix milliseconds. */
@@ -22,9 +25,17 @@ export interface RedisSettings {
   readonly commandTimeoutMs?: number;
 }
 
-/** Connects in the background and reconnects for ever; until then every answer is `unreachable`. */
+/**
+ * Connects in the background and reconnects for ever; until then every answer is `unreachable`. Throws when the URL
+ * can't be read.
+ */
 export function createRedisClusterState(settings: RedisSettings): ClusterState {
-  const redis = new Redis(settings.url, connectionOptions(settings));
+  const redis = openRedis({
+    address: parseRedisAddress(settings.url),
+    password: settings.password,
+    ca: settings.ca,
+    commandTimeoutMs: timeoutOf(settings),
+  });
   const { now } = settings;
   const call = caller(redis, settings);
   return {
@@ -74,24 +85,13 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
   };
 }
 
-function connectionOptions(settings: RedisSettings): Omit<RedisOptions, "replyMapping" | "protocol"> {
-  return {
-    // A call while the connection is away fails at once instead of waiting in a queue.
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 1,
-    commandTimeout: settings.commandTimeoutMs ?? 200,
-    connectTimeout: 1_000,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000),
-    // After a failover the old primary answers READONLY until the connection is made anew.
-    reconnectOnError: (error) => error.message.startsWith("READONLY"),
-    ...(settings.password === undefined ? {} : { password: settings.password }),
-  };
-}
-
 type Reply = [tag: string, ...fields: string[]];
 
-function caller(redis: Redis, settings: RedisSettings) {
+function timeoutOf({ commandTimeoutMs = 200 }: RedisSettings): number {
+  return commandTimeoutMs;
+}
+
+function caller(redis: RedisConnection, settings: RedisSettings) {
   const verbs = loadVerbs();
   // While a connection is refused, calls only learn that there is none; why is told to this listener, and an
   // error that nobody listens to would end the process.
@@ -111,13 +111,14 @@ function caller(redis: Redis, settings: RedisSettings) {
     };
     try {
       const rest = [...keys, ...argumentsOf(descriptor, values)];
-      const reply = await redis.evalsha(sha1, keys.length, ...rest).catch((error: unknown) => {
+      const asked = redis.evalsha(sha1, keys.length, ...rest).catch((error: unknown) => {
         // Redis forgets scripts when it restarts; the text teaches it again.
         if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
           return redis.eval(lua, keys.length, ...rest);
         }
         throw error;
       });
+      const reply = await within(timeoutOf(settings), asked);
       if (!isReply(reply, descriptor.replies)) {
         tell("invalid");
         return {
@@ -139,6 +140,23 @@ function caller(redis: Redis, settings: RedisSettings) {
       };
     }
   };
+}
+
+/** A cluster's client retries; whatever it does, a call has one deadline. */
+async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`timed out after ${String(ms)} ms`));
+    }, ms);
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+    // What is answered too late has nobody to tell.
+    asked.catch(() => undefined);
+  }
 }
 
 function isReply(reply: unknown, allowed: readonly { tag: string }[]): reply is Reply {

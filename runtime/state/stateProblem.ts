@@ -4,10 +4,15 @@ import type { StateProblem } from "./clusterState.ts";
 const signs: readonly { readonly problem: StateProblem; readonly sign: RegExp }[] = [
   { problem: "timeout", sign: /timed out|timeout/i },
   { problem: "readOnly", sign: /^READONLY|READONLY You can't write|MISCONF/ },
+  {
+    problem: "untrusted",
+    sign: /self-signed certificate|unable to verify|CERT_|certificate has expired|altnames/,
+  },
+  { problem: "full", sign: /^OOM|OOM command not allowed/ },
   { problem: "denied", sign: /\b(NOAUTH|WRONGPASS|NOPERM)/ },
   {
     problem: "unreachable",
-    sign: /isn't writeable|ECONN|EPIPE|ENOENT|ENOTFOUND|EAI_AGAIN|Connection is closed|max retries|LOADING/,
+    sign: /isn't writeable|ECONN|EPIPE|ENOENT|ENOTFOUND|EAI_AGAIN|Connection is closed|max retries|LOADING|CLUSTERDOWN|Failed to refresh slots|None of startup nodes|All sentinels are unreachable/,
   },
 ];
 
@@ -17,9 +22,8 @@ const signs: readonly { readonly problem: StateProblem; readonly sign: RegExp }[
  */
 export function stateProblem(error: unknown, refusal?: Error): StateProblem {
   const named = problemIn(error);
-  return named === "unreachable" && refusal !== undefined && problemIn(refusal) === "denied"
-    ? "denied"
-    : named;
+  const told = refusal === undefined ? undefined : problemIn(refusal);
+  return named === "unreachable" && (told === "denied" || told === "untrusted") ? told : named;
 }
 
 function problemIn(error: unknown): StateProblem {

@@ -8,6 +8,8 @@ import { createConnection } from "node:net";
 export interface RedisServer {
   /** Path of the unix socket; takes the place of a URL. */
   readonly socket: string;
+  /** Removed by `dispose`. */
+  readonly folder: string;
   pause(): void;
   resume(): void;
   /** Starts it again after `stop`, empty, on the same socket. */
@@ -19,25 +21,29 @@ export interface RedisServer {
 
 const startWithinMs = 10_000;
 
-export async function startRedisServer(options: readonly string[] = []): Promise<RedisServer> {
+/** A Sentinel is a redis-server too; it rewrites its configuration file. */
+export interface ServerFile {
+  readonly config: string;
+  readonly sentinel: boolean;
+}
+
+/** `prepare` may put files into the server's folder, and returns further options. */
+export async function startRedisServer(
+  options: readonly string[] = [],
+  prepare: (folder: string) => Promise<readonly string[]> = () => Promise.resolve([]),
+  file?: ServerFile,
+): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), "csps-redis-"));
+  const prepared = await prepare(folder);
   const socket = join(folder, "s");
   let child: ReturnType<typeof spawn> | undefined;
 
   async function start(): Promise<void> {
-    const flags = [
-      "--port",
-      "0",
-      "--unixsocket",
-      socket,
-      "--save",
-      "",
-      "--appendonly",
-      "no",
-      "--dir",
-      folder,
-    ];
-    const started = spawn("redis-server", [...flags, ...options], { stdio: "ignore" });
+    const place = ["--port", "0", "--unixsocket", socket, "--dir", folder];
+    const first = file === undefined ? [] : [file.config, ...(file.sentinel ? ["--sentinel"] : [])];
+    const memory = file?.sentinel === true ? [] : ["--save", "", "--appendonly", "no"];
+    const flags = [...first, ...place, ...memory, ...prepared, ...options];
+    const started = spawn("redis-server", flags, { stdio: "ignore" });
     child = started;
     let failed: Error | undefined;
     started.once("error", (error) => (failed = error));
@@ -62,6 +68,7 @@ export async function startRedisServer(options: readonly string[] = []): Promise
   await start();
   return {
     socket,
+    folder,
     pause: () => child?.kill("SIGSTOP"),
     resume: () => child?.kill("SIGCONT"),
     start,
