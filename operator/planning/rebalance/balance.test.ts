@@ -41,6 +41,13 @@ describe("planning a balance", () => {
     expect(refusals).toContain("4 pages of r from a to c would save 39.1 ms and cost 81.3 ms");
   });
 
+  it("waits for the first step of an uneven pool: without its time no gain is known", () => {
+    const pool = aPool(three, [aRequest("r", "aaaaaaaaaa")], { stepMs: 0, scanBytesPerSecond: 0 });
+    expect(planRebalance(pool, policy)).toMatchObject({ reason: "NotMeasured", moves: [] });
+    const leaving = { ...pool, ranks: pool.ranks.map((rank) => ({ ...rank, admits: rank.rankId !== "a" })) };
+    expect(planRebalance(leaving, policy, { kind: "drain", rankId: "a" }).reason).toBe("Moves");
+  });
+
   it("moves reserved pages, which cost nothing to copy, when only memory is uneven", () => {
     const waiting = aRequest("w", "aaaaaaaaaaaaaaaaaaaa", { writtenPages: 1, scanBytesPerPage: 0 });
     const { moves } = planRebalance(aPool(three, [waiting, aRequest("r", "abc")]), policy);
@@ -85,7 +92,7 @@ describe("planning a balance", () => {
     const pool = aPool(three, requests);
     const first = planRebalance(pool, tight).moves;
     expect(first).toHaveLength(2);
-    const moves = first.map((move) => ({ ...move, state: "leased" as const, ageMs: 0, cancelled: false }));
+    const moves = first.map((move) => ({ ...move, state: "copying" as const }));
     expect(planRebalance({ ...pool, moves }, tight)).toMatchObject({ reason: "BudgetSpent", moves: [] });
   });
 
@@ -153,7 +160,7 @@ describe("any pool, balanced to the end", () => {
           const request = pool.requests.find((one) => one.requestId === move.requestId);
           if (request === undefined) throw new Error("A move of no request");
           const before = loads;
-          loads = withMove(loads, move, { request, leased: false, scanned: false });
+          loads = withMove(loads, move, { request, leased: false });
           const narrowed = quantities.filter((quantity) => {
             const [then, now] = [spread(before, move, quantity), spread(loads, move, quantity)];
             return now > 0 && now < then;
@@ -169,13 +176,15 @@ describe("any pool, balanced to the end", () => {
     fc.assert(
       fc.property(anyPool, fc.integer({ min: 1, max: 4 }), (pool, concurrentMoves) => {
         const limited = aPolicy({ concurrentMoves });
-        for (const { moves } of play(pool, limited).pools) {
+        const { pools, decisions } = play(pool, limited);
+        for (const move of decisions.flatMap((decision) => decision.moves))
+          expect(move.bytes).toBeLessThanOrEqual(limited.moveBytes);
+        for (const { moves } of pools) {
           expect(moves.length).toBeLessThanOrEqual(concurrentMoves);
           expect(moves.reduce((sum, move) => sum + move.bytesPerSecond, 0)).toBeLessThanOrEqual(
             limited.bytesPerSecond,
           );
           expect(new Set(moves.map((move) => move.requestId)).size).toBe(moves.length);
-          for (const move of moves) expect(move.bytes).toBeLessThanOrEqual(limited.moveBytes);
         }
       }),
       { numRuns: 60 },

@@ -29,6 +29,10 @@ export function planBalance(pool: PoolSnapshot, policy: RebalancePolicy): Rebala
   const uneven = quantities.filter((quantity) => isUneven(loads, quantity, policy));
   if (uneven.length === 0)
     return { reason: "Balanced", moves: [], choice: `${describe(loads)}: even enough`, refusals };
+  if (pool.stepMs === 0 || pool.scanBytesPerSecond === 0) {
+    const choice = `${describe(loads)}; no decode step was measured yet, so that no gain is known`;
+    return { reason: "NotMeasured", moves: [], choice, refusals };
+  }
   const slots = openSlots(pool, policy);
   if (slots < 1) {
     const choice = `${String(pool.moves.length)} moves are under way, which is the budget`;
@@ -65,7 +69,7 @@ function fill(search: Search, draft: Draft, { quantity, slots }: Turn): Draft {
     if (found.best === undefined || request === undefined) break;
     moves = [...moves, found.best];
     moving.add(found.best.requestId);
-    loads = withMove(loads, found.best, { request, leased: false, scanned: false });
+    loads = withMove(loads, found.best, { request, leased: false });
   }
   return { loads, moves, refusals };
 }

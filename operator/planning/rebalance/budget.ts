@@ -38,9 +38,9 @@ export function newMove(
   { request, from, to, run, takesHome = false }: MoveDesign,
 ): Move {
   return {
-    moveId: `${request.requestId}@${String(request.epoch)}/${String(run.firstPage)}+${String(run.pages)}/${to.rankId}`,
+    moveId: moveIdOf(request, run, to),
     requestId: request.requestId,
-    epoch: request.epoch,
+    mapVersion: request.mapVersion,
     from: from.rankId,
     fromIncarnation: from.incarnation,
     to: to.rankId,
@@ -51,4 +51,14 @@ export function newMove(
     bytesPerSecond: rateOf(policy),
     takesHome,
   };
+}
+
+/**
+ * Equal for equal moves: to order it again is to ask for the same one. At most 128 characters, whatever the length of
+ * the names; a cut request name is told apart by its map's version and the pages.
+ */
+function moveIdOf(request: RequestFacts, run: PageRun, to: RankFacts): string {
+  const ordinal = to.rankId.slice(to.rankId.lastIndexOf("-") + 1);
+  const pages = `${String(run.firstPage)}+${String(run.pages)}`;
+  return `${request.requestId.slice(0, 64)}@${String(request.mapVersion)}/${pages}/${ordinal.slice(-24)}`;
 }

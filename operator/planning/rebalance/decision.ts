@@ -10,6 +10,7 @@ export type RebalanceReason =
   // balance
   | "Balanced"
   | "NoMoveHelps"
+  | "NotMeasured"
   | "TooFewRanks"
   // drain
   | "Drained"

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { emptyingBytes } from "./emptying.ts";
 import { planRebalance } from "./plan.ts";
 import type { PoolSnapshot } from "./pool.ts";
 import { pagesOn } from "./shards.ts";
@@ -88,5 +89,16 @@ describe("draining a rank", () => {
       }),
       { numRuns: 200 },
     );
+  });
+});
+
+describe("the cost of emptying a rank", () => {
+  it("is what would be copied: written pages, not reserved ones", () => {
+    const pool = aPool(three, [aRequest("r", "aaab", { writtenPages: 2 }), aRequest("s", "bb")]);
+    expect([...emptyingBytes(pool)]).toEqual([
+      ["a", 2 * 2 ** 20],
+      ["b", 2 * 2 ** 20],
+      ["c", 0],
+    ]);
   });
 });

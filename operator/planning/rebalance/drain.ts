@@ -69,7 +69,7 @@ function firstMoves({ pool, policy, rank, requests, slots }: DrainTurn, before: 
     const move = firstMove({ pool, policy, rank }, request, loads);
     if (move === undefined) continue;
     moves.push(move);
-    loads = withMove(loads, move, { request, leased: false, scanned: false });
+    loads = withMove(loads, move, { request, leased: false });
   }
   return moves;
 }

@@ -3,15 +3,10 @@ import type { PoolSnapshot, RankFacts, RequestFacts } from "./pool.ts";
 
 /** Empty when the pool can be planned on. */
 export function absurdFacts(pool: PoolSnapshot): readonly string[] {
-  const rates = {
-    pageBytes: pool.pageBytes,
-    stepMs: pool.stepMs,
-    scanBytesPerSecond: pool.scanBytesPerSecond,
-  };
+  const { pageBytes, stepMs, scanBytesPerSecond } = pool;
   return [
-    ...Object.entries(rates)
-      .filter(([, value]) => !(Number.isFinite(value) && value > 0))
-      .map(([name, value]) => `the pool's ${name} is ${String(value)}`),
+    ...absurdCounts("the pool", { stepMs, scanBytesPerSecond }),
+    ...(Number.isFinite(pageBytes) && pageBytes > 0 ? [] : [`the pool has pageBytes ${String(pageBytes)}`]),
     ...pool.ranks.flatMap(absurdRank),
     ...pool.requests.flatMap((request) => absurdRequest(request, pool)),
   ];

@@ -2,7 +2,7 @@
  * What each rank carries once the moves under way are over: planning on what is on its way keeps two plans in a
  * row from sending the same load twice.
  */
-import { isCommitted, type Move } from "./move.ts";
+import type { PageMove } from "./move.ts";
 import type { PoolSnapshot, RankFacts, RebalancePolicy, RequestFacts } from "./pool.ts";
 import { writtenIn } from "./shards.ts";
 
@@ -36,10 +36,8 @@ export function poolLoads(pool: PoolSnapshot, policy: RebalancePolicy): Loads {
   );
   for (const move of pool.moves) {
     const request = pool.requests.find((one) => one.requestId === move.requestId);
-    if (request === undefined || move.cancelled) continue;
-    const committed = isCommitted(move, request);
-    const arrival = { leased: move.state !== "planned" || committed, scanned: committed };
-    loads = withMove(loads, move, { request, ...arrival });
+    if (request === undefined) continue;
+    loads = withMove(loads, move, { request, leased: move.state === "copying" });
   }
   return loads;
 }
@@ -48,13 +46,11 @@ interface Progress {
   readonly request: RequestFacts;
   /** The destination's free pages are counted without it already. */
   readonly leased: boolean;
-  /** Both ranks' scans are reported with it already. */
-  readonly scanned: boolean;
 }
 
 /** The loads after one more move. */
-export function withMove(loads: Loads, move: Move, { request, leased, scanned }: Progress): Loads {
-  const bytes = scanned ? 0 : writtenIn(request, move) * request.scanBytesPerPage;
+export function withMove(loads: Loads, move: PageMove, { request, leased }: Progress): Loads {
+  const bytes = writtenIn(request, move) * request.scanBytesPerPage;
   const arriving = leased ? 0 : move.pages;
   const after = new Map(loads);
   const from = loads.get(move.from);

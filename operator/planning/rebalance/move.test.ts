@@ -1,26 +1,19 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { cancelMoves, type MoveRecord, planMoveStep } from "./move.ts";
+import { type Move, type MoveReport, planFollow } from "./move.ts";
 import { planRebalance } from "./plan.ts";
 import type { PoolSnapshot } from "./pool.ts";
-import { moveRun } from "./shards.ts";
 import { type Fault, play, strayPages } from "./testing/play.ts";
 import { anyPool, aPolicy, aPool, aRequest } from "./testing/pools.ts";
 
 const policy = aPolicy();
 const pool = aPool([{ rankId: "a" }, { rankId: "b" }], [aRequest("r", "a".repeat(30))]);
-const [move] = planRebalance(pool, policy).moves;
 
-function aRecord(over: Partial<MoveRecord> = {}): MoveRecord {
+function aMove(): Move {
+  const [move] = planRebalance(pool, policy).moves;
   if (move === undefined) throw new Error("The lopsided pool has no move");
-  return { ...move, state: "planned", ageMs: 0, cancelled: false, ...over };
+  return move;
 }
-
-/** The pool after the move's commit, whoever noted it. */
-const committed: PoolSnapshot = {
-  ...pool,
-  requests: pool.requests.map((one) => ({ ...one, epoch: 2, shards: moveRun(one.shards, aRecord(), "b") })),
-};
 
 /** The pool with another incarnation of a rank. */
 const reborn = (rankId: string): PoolSnapshot => ({
@@ -28,75 +21,81 @@ const reborn = (rankId: string): PoolSnapshot => ({
   ranks: pool.ranks.map((rank) => (rank.rankId === rankId ? { ...rank, incarnation: "later" } : rank)),
 });
 
-describe("the next step of a move", () => {
-  it.each([
-    ["planned", "lease"],
-    ["leased", "copy"],
-    ["copied", "verify"],
-    ["verified", "commit"],
-  ] as const)("after %s is %s", (state, action) => {
-    expect(planMoveStep(aRecord({ state }), pool, policy).action).toBe(action);
+const follow = (
+  report: MoveReport | undefined,
+  { now = pool, ageMs = 0, wanted = true }: { now?: PoolSnapshot; ageMs?: number; wanted?: boolean } = {},
+) => planFollow({ move: aMove(), ageMs }, report, now, { orderMs: 10_000, wanted });
+
+describe("following a recorded move", () => {
+  it("orders it while the pool does not know it, and waits while it copies", () => {
+    expect(follow(undefined).action).toBe("order");
+    expect(follow({ phase: "copying", reason: "" }, { ageMs: 1e9 }).action).toBe("wait");
   });
 
-  it.each(["verified", "committed"] as const)(
-    "frees the source once the map shows the commit, found %s",
-    (state) => {
-      expect(planMoveStep(aRecord({ state }), committed, policy).action).toBe("free");
+  it.each(["committed", "refused", "cancelled", "failed"] as const)(
+    "releases it once the pool calls it %s, whatever else has changed",
+    (phase) => {
+      const step = follow({ phase, reason: "so it is" }, { now: reborn("a"), ageMs: 1e9, wanted: false });
+      expect(step).toEqual({ action: "release", why: `${phase}: so it is` });
     },
   );
-
-  it("frees the source of a committed move even when it was cancelled or is late", () => {
-    const late = aRecord({ state: "committed", cancelled: true, ageMs: 1e9 });
-    expect(planMoveStep(late, committed, policy).action).toBe("free");
-  });
-
-  it("commits again what a record calls committed and the map denies", () => {
-    expect(planMoveStep(aRecord({ state: "committed" }), pool, policy).action).toBe("commit");
-  });
 
   it.each([
     [
       "the map changed",
-      { ...pool, requests: pool.requests.map((one) => ({ ...one, epoch: 7 })) },
-      {},
-      "release",
-      "from epoch 1 to 7",
+      { ...pool, requests: pool.requests.map((one) => ({ ...one, mapVersion: 7 })) },
+      "from version 1 to 7",
     ],
-    ["the source is gone", reborn("a"), {}, "release", "source a is gone"],
-    ["the destination is gone", reborn("b"), {}, "forget", "destination b is gone"],
-    ["it was cancelled", pool, { cancelled: true }, "release", "cancelled"],
-    ["it takes too long", pool, { ageMs: 200_000 }, "release", "longer than 120 s"],
-    ["the request is over", { ...pool, requests: [] }, {}, "discard", "request r is over"],
-  ] as const)("ends it when %s", (_what, now, over, action, why) => {
-    const step = planMoveStep(aRecord({ state: "copied", ...over }), now, policy);
-    expect(step.action).toBe(action);
+    ["the source is gone", reborn("a"), "source a is gone"],
+    ["the destination is gone", reborn("b"), "destination b is gone"],
+    ["the request is over", { ...pool, requests: [] }, "request r is over"],
+  ])("releases what was never begun when %s", (_what, now, why) => {
+    const step = follow(undefined, { now });
+    expect(step.action).toBe("release");
     expect(step.why).toContain(why);
   });
 
-  it("is cancelled for the moves that are asked for, and not for others", () => {
-    const moves = [aRecord(), aRecord({ moveId: "other", to: "c" })];
-    expect(cancelMoves(moves, (one) => one.to === "c").map((one) => one.cancelled)).toEqual([false, true]);
+  it("gives up what the pool does not take in time", () => {
+    expect(follow(undefined, { ageMs: 10_000 }).action).toBe("order");
+    expect(follow(undefined, { ageMs: 10_001 })).toEqual({
+      action: "release",
+      why: "never begun within 10 s",
+    });
+  });
+
+  it("cancels what copies when rebalancing is switched off, and orders nothing more", () => {
+    expect(follow({ phase: "copying", reason: "" }, { wanted: false }).action).toBe("cancel");
+    expect(follow(undefined, { wanted: false }).action).toBe("release");
   });
 });
 
 describe("a move that is under way", () => {
   it("is counted as done by the next plan, and its request is left alone", () => {
-    expect(planRebalance({ ...pool, moves: [aRecord()] }, policy)).toMatchObject({
+    const ordered = { ...aMove(), state: "ordered" as const };
+    expect(planRebalance({ ...pool, moves: [ordered] }, policy)).toMatchObject({
       reason: "Balanced",
       moves: [],
     });
     const leased = pool.ranks.map((rank) =>
-      rank.rankId === "b" ? { ...rank, freePages: rank.freePages - aRecord().pages } : rank,
+      rank.rankId === "b" ? { ...rank, freePages: rank.freePages - aMove().pages } : rank,
     );
-    const halfway = { ...pool, ranks: leased, moves: [aRecord({ state: "copied" })] };
+    const halfway = { ...pool, ranks: leased, moves: [{ ...aMove(), state: "copying" as const }] };
     expect(planRebalance(halfway, policy)).toMatchObject({ reason: "Balanced", moves: [] });
+  });
+
+  it("has a name that the control API takes, however long the names of request and rank are", () => {
+    const [from, to] = [`${"d".repeat(50)}-0`, `${"d".repeat(50)}-11`];
+    const shards = [{ rankId: from, firstPage: 0, pages: 30 }];
+    const request = aRequest("r".repeat(128), "a", { shards, home: from, writtenPages: 30 });
+    const [move] = planRebalance(aPool([{ rankId: from }, { rankId: to }], [request]), policy).moves;
+    expect(move?.moveId).toMatch(/^r{64}@1\/0\+\d+\/11$/);
   });
 });
 
 describe("whatever breaks between two steps", () => {
   const fault: fc.Arbitrary<Fault> = fc.record({
-    atTick: fc.integer({ min: 1, max: 40 }),
-    kind: fc.constantFrom("forget", "refuse", "lose", "cancel", "end", "remap"),
+    atTick: fc.integer({ min: 0, max: 40 }),
+    kind: fc.constantFrom("forget", "wipe", "refuse", "lose", "cancel", "end", "remap"),
     pick: fc.nat({ max: 20 }),
   });
   const goals = fc.constantFrom({ kind: "balance" as const }, { kind: "drain" as const, rankId: "a" });

@@ -1,111 +1,101 @@
 /**
- * One move of pages, and its next step. A move goes plan → lease → copy → verify → commit → free:
- *
- *   lease   the destination sets pages aside, under a time limit of its own
- *   copy    the source sends them; it keeps them
- *   verify  checksums of both sides agree
- *   commit  the shard map changes by compare-and-set on its epoch
- *   free    the source lets its pages go
- *
- * Whether a move was committed is read from the shard map alone, never from the record: a crash between the
- * commit and its note must neither free the source too early nor keep both copies. Each step may be repeated.
+ * Moves as the operator orders them. The pool carries a move out by itself: it leases room on the destination, copies
+ * in the background, and commits between two steps by compare-and-set on the map's version, or ends it without a
+ * trace. So the operator records what it is about to order, orders it, and follows it until the pool says how it ended.
  */
-import type { PoolSnapshot, RankFacts, RebalancePolicy, RequestFacts } from "./pool.ts";
-import { holderOf } from "./shards.ts";
+import type { PoolSnapshot, RankFacts } from "./pool.ts";
 
-export interface Move {
-  /** Equal for equal moves: to repeat a lease is to ask for the same one. */
+/** Pages of one request, from one rank to another. */
+export interface PageMove {
   readonly moveId: string;
   readonly requestId: string;
-  /** Of the shard map that it was planned on. */
-  readonly epoch: number;
   readonly from: string;
-  readonly fromIncarnation: string;
   readonly to: string;
-  readonly toIncarnation: string;
   readonly firstPage: number;
   /** 0 when only the home moves. */
   readonly pages: number;
+  /** Its share of the budget; 0: it is held to none. */
+  readonly bytesPerSecond: number;
+}
+
+export interface Move extends PageMove {
+  /** Of the shard map that it was planned on; the commit compares it. */
+  readonly mapVersion: number;
+  readonly fromIncarnation: string;
+  readonly toIncarnation: string;
   /** To be copied; reserved pages that hold nothing cost nothing. */
   readonly bytes: number;
-  /** Its share of the budget. */
-  readonly bytesPerSecond: number;
   /** The destination becomes the request's home at the commit. */
   readonly takesHome: boolean;
 }
 
-export type MoveState = "planned" | "leased" | "copied" | "verified" | "committed";
-
-/** A move as it is found, by the process that began it or by a later one. */
-export interface MoveRecord extends Move {
-  readonly state: MoveState;
-  /** Since it was planned. */
-  readonly ageMs: number;
-  readonly cancelled: boolean;
+/** A move that was begun and is not over, whoever began it. */
+export interface MoveUnderWay extends PageMove {
+  /** `ordered`: recorded, and the pool does not know it yet. `copying`: the destination has set room aside. */
+  readonly state: "ordered" | "copying";
 }
 
-export interface MoveStep {
-  /**
-   * The last four end the move. `free`: the source lets its pages go. `release`: the destination gives the leased
-   * pages back. `discard`: the request is over, both give back all that they hold of it. `forget`: nothing is left.
-   */
-  readonly action: "lease" | "copy" | "verify" | "commit" | "free" | "release" | "discard" | "forget";
+/** A move that the operator recorded before it ordered it. */
+export interface MoveIntent {
+  readonly move: Move;
+  readonly ageMs: number;
+}
+
+export type MovePhase = "copying" | "committed" | "refused" | "cancelled" | "failed";
+
+/** What the pool says of a move; undefined: it knows none of that name. */
+export interface MoveReport {
+  readonly phase: MovePhase;
+  readonly reason: string;
+}
+
+export interface FollowStep {
+  /** `order`: tell the pool, again if need be. `release`: the move is over, or was never begun and no longer fits. */
+  readonly action: "order" | "wait" | "cancel" | "release";
   readonly why: string;
 }
 
-const onward = { planned: "lease", leased: "copy", copied: "verify", verified: "commit" } as const;
+export interface FollowPolicy {
+  /** A move that the pool has not taken after so long is given up: the pool was planned for another hour. */
+  readonly orderMs: number;
+  /** False: moves that copy are cancelled. */
+  readonly wanted: boolean;
+}
 
-/** The next step only; played until one that ends the move. */
-export function planMoveStep(record: MoveRecord, pool: PoolSnapshot, policy: RebalancePolicy): MoveStep {
-  const request = pool.requests.find((one) => one.requestId === record.requestId);
-  const source = living(pool, record.from, record.fromIncarnation);
-  const destination = living(pool, record.to, record.toIncarnation);
-  if (request === undefined) return { action: "discard", why: `request ${record.requestId} is over` };
-  if (isCommitted(record, request)) {
-    if (source === undefined) return { action: "forget", why: `committed, and ${record.from} is gone` };
-    return { action: "free", why: `committed in epoch ${String(request.epoch)}` };
+/** The next step with a recorded move, for the leader that recorded it and for any later one. */
+export function planFollow(
+  { move, ageMs }: MoveIntent,
+  report: MoveReport | undefined,
+  pool: PoolSnapshot,
+  policy: FollowPolicy,
+): FollowStep {
+  if (report !== undefined && report.phase !== "copying") {
+    const why = report.reason === "" ? report.phase : `${report.phase}: ${report.reason}`;
+    return { action: "release", why };
   }
-  const obstacle = whyUndo(record, { request, source, policy });
-  if (destination === undefined) return { action: "forget", why: `destination ${record.to} is gone` };
-  if (obstacle !== undefined) return { action: "release", why: obstacle };
-  // A record that claims a commit which the map denies has been verified at least.
-  const state = record.state === "committed" ? "verified" : record.state;
-  return { action: onward[state], why: `it is ${state}` };
+  if (report !== undefined)
+    return policy.wanted
+      ? { action: "wait", why: "it is being copied" }
+      : { action: "cancel", why: "rebalancing was switched off" };
+  const obstacle = whyNot(move, pool);
+  if (obstacle !== undefined) return { action: "release", why: `never begun: ${obstacle}` };
+  if (!policy.wanted) return { action: "release", why: "never begun: rebalancing was switched off" };
+  if (ageMs > policy.orderMs)
+    return { action: "release", why: `never begun within ${String(policy.orderMs / 1000)} s` };
+  return { action: "order", why: "it was recorded and not begun" };
 }
 
-export function isCommitted(move: Move, request: RequestFacts): boolean {
-  if (request.epoch <= move.epoch) return false;
-  if (move.takesHome && request.home !== move.to) return false;
-  for (let page = move.firstPage; page < move.firstPage + move.pages; page++) {
-    if (holderOf(request, page) !== move.to) return false;
-  }
-  return true;
-}
-
-interface Circumstances {
-  readonly request: RequestFacts;
-  readonly source: RankFacts | undefined;
-  readonly policy: RebalancePolicy;
-}
-
-function whyUndo(record: MoveRecord, { request, source, policy }: Circumstances): string | undefined {
-  if (request.epoch !== record.epoch)
-    return `the map changed from epoch ${String(record.epoch)} to ${String(request.epoch)}`;
-  if (source === undefined) return `source ${record.from} is gone`;
-  if (record.cancelled) return "it was cancelled";
-  if (record.ageMs > policy.moveDeadlineMs)
-    return `it took longer than ${String(policy.moveDeadlineMs / 1000)} s`;
+/** Why the move no longer fits the pool; undefined when it does. */
+export function whyNot(move: Move, pool: PoolSnapshot): string | undefined {
+  const request = pool.requests.find((one) => one.requestId === move.requestId);
+  if (request === undefined) return `request ${move.requestId} is over`;
+  if (request.mapVersion !== move.mapVersion)
+    return `the map changed from version ${String(move.mapVersion)} to ${String(request.mapVersion)}`;
+  if (living(pool, move.from, move.fromIncarnation) === undefined) return `source ${move.from} is gone`;
+  if (living(pool, move.to, move.toIncarnation) === undefined) return `destination ${move.to} is gone`;
   return undefined;
 }
 
 function living(pool: PoolSnapshot, rankId: string, incarnation: string): RankFacts | undefined {
   return pool.ranks.find((rank) => rank.rankId === rankId && rank.incarnation === incarnation);
-}
-
-/** Nothing is taken back that is committed; all else ends at its next step. */
-export function cancelMoves(
-  moves: readonly MoveRecord[],
-  of: (move: Move) => boolean,
-): readonly MoveRecord[] {
-  return moves.map((move) => (of(move) ? { ...move, cancelled: true } : move));
 }

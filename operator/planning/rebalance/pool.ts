@@ -1,5 +1,5 @@
 /** A decode pool as rebalancing sees it. Times are ages, so that equal pools give equal plans at any hour. */
-import type { MoveRecord } from "./move.ts";
+import type { MoveUnderWay } from "./move.ts";
 
 /** Consecutive pages of one request that lie on one rank. */
 export interface Shard {
@@ -11,7 +11,7 @@ export interface Shard {
 export interface RequestFacts {
   readonly requestId: string;
   /** Grows with every change of the shard map; a commit compares it. */
-  readonly epoch: number;
+  readonly mapVersion: number;
   /** Rank that runs the dense layers and samples. */
   readonly home: string;
   /** In page order, without gap or overlap, from page 0 to the last reserved page. */
@@ -45,12 +45,12 @@ export interface RankFacts {
 export interface PoolSnapshot {
   readonly ranks: readonly RankFacts[];
   readonly requests: readonly RequestFacts[];
-  /** Moves that were begun and are not over. */
-  readonly moves: readonly MoveRecord[];
+  /** Moves that were begun and are not over, whoever began them. */
+  readonly moves: readonly MoveUnderWay[];
   readonly pageBytes: number;
-  /** Of one decode step, measured. */
+  /** Of one decode step, measured; 0 before the first. */
   readonly stepMs: number;
-  /** Rate at which a rank reads KV in a step. */
+  /** Rate at which a rank reads KV in a step; 0 when it is not known. */
   readonly scanBytesPerSecond: number;
 }
 
@@ -62,7 +62,7 @@ export interface RebalancePolicy {
   readonly concurrentMoves: number;
   /** A move is short, so that it can be cancelled and budgets can be shared out anew. */
   readonly moveBytes: number;
-  /** What a move costs beside its copy: lease, verification, a step's stall. */
+  /** What a move costs beside its copy: lease, checksums, a step's stall. */
   readonly moveCostMs: number;
   /** Pages of each rank that moves never fill. */
   readonly reservePages: number;
@@ -72,7 +72,7 @@ export interface RebalancePolicy {
   readonly refusalMs: number;
   /** Reports older than this count for nothing. */
   readonly staleMs: number;
-  /** A move that takes longer is undone. */
+  /** A move that takes longer is ended by the pool. */
   readonly moveDeadlineMs: number;
 }
 

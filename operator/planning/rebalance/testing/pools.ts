@@ -25,7 +25,7 @@ export function aRequest(requestId: string, lies: string, over: Partial<RequestF
   );
   return {
     requestId,
-    epoch: 1,
+    mapVersion: 1,
     home: lies.at(-1) ?? "",
     shards,
     writtenPages: lies.length,
