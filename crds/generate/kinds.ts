@@ -1,5 +1,6 @@
 /** The kinds of csps.io/v1alpha1: their names, schemas and what `kubectl get` prints of them. */
 import type { z } from "zod";
+import { roleScalerSpec, roleScalerStatus } from "../schema/autoscaling.ts";
 import { cspsDeploymentSpec, cspsDeploymentStatus } from "../schema/cspsdeployment.ts";
 import { decodePoolSpec, gangStatus, spGroupSpec } from "../schema/rankgroup.ts";
 import type { Rule } from "../schema/rule.ts";
@@ -21,6 +22,8 @@ export interface Kind {
   spec: z.ZodType;
   status: z.ZodType;
   columns: Column[];
+  /** JSONPaths of the scale subresource. */
+  scale?: { specReplicasPath: string; statusReplicasPath: string; labelSelectorPath: string };
   /** On the whole object, where `self.metadata.name` can be read. */
   rules?: Rule[];
 }
@@ -132,5 +135,26 @@ export const kinds: Kind[] = [
     spec: decodePoolSpec,
     status: gangStatus,
     columns: gangColumns,
+  },
+  {
+    kind: "RoleScaler",
+    plural: "rolescalers",
+    shortNames: ["rscaler"],
+    description:
+      "One count of a CSPSDeployment whose autoscaling.mode is External; its scale subresource is what an HPA or KEDA sets. Made and owned by the CSPSDeployment",
+    spec: roleScalerSpec,
+    status: roleScalerStatus,
+    scale: {
+      specReplicasPath: ".spec.replicas",
+      statusReplicasPath: ".status.replicas",
+      labelSelectorPath: ".status.selector",
+    },
+    columns: [
+      { name: "Role", type: "string", jsonPath: ".spec.role", description: "prefill groups or decode ranks" },
+      { name: "Wanted", type: "integer", jsonPath: ".spec.replicas", description: "Replicas asked for" },
+      { name: "Present", type: "integer", jsonPath: ".status.replicas", description: "Replicas there are" },
+      { name: "Deployment", type: "string", jsonPath: ".spec.deployment", description: "Owner" },
+      age,
+    ],
   },
 ];

@@ -1,5 +1,7 @@
 /** CSPSDeployment: the one object a user writes. A model behind an OpenAI-compatible endpoint. */
 import { z } from "zod";
+import { autoscaling, scale, slo } from "./autoscaling.ts";
+import { autoscalingRules } from "./autoscalingRules.ts";
 import {
   conditions,
   engine,
@@ -138,9 +140,11 @@ export const cspsDeploymentSpec = z
     decode: decode.prefault({}),
     gateway: gateway.prefault({}),
     stateStore: stateStore.prefault({}),
+    slo: slo.prefault({}),
+    autoscaling: autoscaling.prefault({}),
   })
   .describe("What should run")
-  .meta(rules(...degreeRules));
+  .meta(rules(...degreeRules, ...autoscalingRules));
 
 /** One decision of the operator: what it saw, what it chose, what it refused and why. */
 export const decisionRecord = z
@@ -149,6 +153,10 @@ export const decisionRecord = z
     subject: z.string().describe("What was decided, for example placement of group/0"),
     choice: z.string().describe("A sentence"),
     refusals: z.array(z.string()).describe("Candidates that were refused, a sentence each"),
+    inputs: z
+      .array(z.string())
+      .optional()
+      .describe("What it was taken from, with the age of each, a sentence each"),
   })
   .describe("One decision of the operator");
 
@@ -162,6 +170,7 @@ export const cspsDeploymentStatus = z
     decodeRanksReady: z.string().optional().describe("Ready decode ranks of desired, for example 2/2"),
     reason: z.string().optional().describe("Reason of the most telling condition, for the printer column"),
     decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
+    scale: scale.optional(),
   })
   .describe("What is running");
 

@@ -16,6 +16,8 @@ interface Sections {
   decode?: object;
   gateway?: object;
   stateStore?: object;
+  slo?: object;
+  autoscaling?: object;
 }
 
 const source = { image: { reference: "example.com/m:1" } };
@@ -293,10 +295,98 @@ const objects: Refusal[] = [
   })),
 ];
 
-export const refusals: Refusal[] = [...bounds, ...sections, ...degrees, ...objects];
+const classes = [
+  { name: "long", upToTokens: 65536, ttftMs: 5000 },
+  { name: "short", upToTokens: 4096, ttftMs: 500 },
+];
+
+const autoscaling: Refusal[] = [
+  {
+    why: "a mode of autoscaling that is none",
+    object: deployment({ autoscaling: { mode: "Auto" } }),
+    field: "spec.autoscaling.mode",
+    says: 'supported values: "Off", "Advise", "Enforce", "External"',
+  },
+  {
+    why: "a minimum of groups above their maximum",
+    object: deployment({ autoscaling: { groups: { min: 5, max: 4 } } }),
+    field: "spec.autoscaling.groups.min",
+    says: "min is 5 but must be at most max, which is 4",
+  },
+  {
+    why: "a minimum of groups above those of the spec, without a maximum",
+    object: deployment({ prefill: { groups: 2 }, autoscaling: { groups: { min: 3 } } }),
+    field: "spec.autoscaling.groups.min",
+    says: "autoscaling.groups.min is 3 but must be at most autoscaling.groups.max (prefill.groups when absent), which is 2",
+  },
+  {
+    why: "a minimum of decode ranks above those of the spec, without a maximum",
+    object: deployment({ autoscaling: { decodeRanks: { min: 2 } } }),
+    field: "spec.autoscaling.decodeRanks.min",
+    says: "(decode.ranks when absent), which is 1",
+  },
+  {
+    why: "a least degree above the largest",
+    object: deployment({ autoscaling: { degree: { min: 4 } } }),
+    field: "spec.autoscaling.degree",
+    says: "autoscaling.degree.min is 4 but must be at most autoscaling.degree.max, which is 1",
+  },
+  {
+    why: "a budget below the minimum of both roles",
+    object: deployment({
+      prefill: { sequenceParallel: { degree: 4 } },
+      autoscaling: { gpuBudget: 4 },
+    }),
+    field: "spec.autoscaling.gpuBudget",
+    says: "autoscaling.gpuBudget is 4 but the minimum of both roles takes 5 GPUs",
+  },
+  {
+    why: "a ratio that crosses itself",
+    object: deployment({ autoscaling: { prefillToDecodePercent: { min: 300, max: 200 } } }),
+    field: "spec.autoscaling.prefillToDecodePercent.min",
+    says: "min is 300 but must be at most max, which is 200",
+  },
+  {
+    why: "a largest ratio that no size keeps",
+    object: deployment({
+      prefill: { sequenceParallel: { degree: 4 } },
+      autoscaling: { prefillToDecodePercent: { max: 100 } },
+    }),
+    field: "spec.autoscaling.prefillToDecodePercent.max",
+    says: "is 100, but 4 prefill ranks at least and 1 decode ranks at most are more than that",
+  },
+  {
+    why: "a least ratio that no size keeps",
+    object: deployment({ autoscaling: { prefillToDecodePercent: { min: 200 } } }),
+    field: "spec.autoscaling.prefillToDecodePercent.min",
+    says: "is 200, but 1 prefill ranks at most and 1 decode ranks at least are less than that",
+  },
+  {
+    why: "scaling to zero while decisions are not acted upon",
+    object: deployment({ autoscaling: { mode: "Advise", scaleToZero: { enabled: true } } }),
+    field: "spec.autoscaling.mode",
+    says: "autoscaling.mode is Advise but must be Enforce when autoscaling.scaleToZero.enabled is true",
+  },
+  {
+    why: "length classes out of order",
+    object: deployment({ slo: { classes } }),
+    field: "spec.slo.classes",
+    says: "classes must be in ascending order of upToTokens",
+  },
+];
+
+export const refusals: Refusal[] = [...bounds, ...sections, ...degrees, ...objects, ...autoscaling];
 
 /** The nearest objects that keep every rule. */
 export const accepted: { why: string; object: object }[] = [
+  {
+    why: "bounds that leave just one size",
+    object: deployment({
+      prefill: { sequenceParallel: { degree: 4 } },
+      slo: { classes: classes.toReversed() },
+      autoscaling: { mode: "Enforce", gpuBudget: 5, prefillToDecodePercent: { min: 400, max: 400 } },
+    }),
+  },
   {
     why: "any number of GPUs on cpu",
     object: deployment({ engine: { backend: "cpu" }, prefill: { rank: gpus(3) } }),
