@@ -7,6 +7,7 @@ over gloo on CPUs and NCCL on GPUs.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -58,7 +59,7 @@ class GroupMesh:
         self._aborted = threading.Event()
         self._under_way = 0
         try:
-            self._control: Any = dist.ProcessGroupGloo(dist.PrefixStore("control", store), rank, size, timeout)
+            self._control: Any = _in_order_gloo(dist.PrefixStore("control", store), rank, size, timeout)
             self._data: Any = self._control
             if device.type == "cuda":
                 options = dist.ProcessGroupNCCL.Options()
@@ -136,6 +137,22 @@ class GroupMesh:
 
     def _broken(self, error: RuntimeError) -> MeshBroken:
         return MeshBroken(f"rank {self.rank} of {self.size}: {error}")
+
+
+def _in_order_gloo(store: dist.Store, rank: int, size: int, timeout: timedelta) -> Any:
+    """A gloo group that runs its collectives one after another.
+
+    By default two share the link, so that the first of several pieces under way arrives hardly before the second;
+    a pipeline that computes on pieces as they arrive would wait for both.
+    """
+    gloo: Any = dist.ProcessGroupGloo
+    options = gloo._Options()
+    options._timeout = timeout
+    options._threads = 1
+    named = os.environ.get("GLOO_SOCKET_IFNAME", "")
+    devices = [gloo.create_device(interface=name) for name in named.split(",") if name]
+    options._devices = devices or [gloo.create_default_device()]
+    return gloo(store, rank, size, options)
 
 
 def _fill(target: Tensor, payload: bytes) -> None:

@@ -20,6 +20,9 @@ MAX_TOP_LOGPROBS = 20
 
 PrefillMode = Literal["auto", "allToAll", "kvGather"]
 
+ExactMode = Literal["allToAll", "kvGather", "local"]
+"""A mode as chosen; local: one rank has all tokens."""
+
 AttentionKind = Literal["dense", "sparse"]
 """dense: exact. sparse: keys of other ranks are fetched by their worth (the `csa` package); an approximation."""
 
@@ -111,7 +114,7 @@ class PrefillResult:
 
     sampled: SampledToken
     """The token at position len(token_ids)."""
-    mode: Literal["allToAll", "kvGather", "local"]
+    mode: ExactMode
     kv_bytes: int
     """KV handed to the sink by this rank."""
     sent_bytes: int

@@ -3,16 +3,16 @@
 For N tokens on P ranks, h query and k KV heads of size e, b bytes an element, per rank and layer:
     allToAll  (N/P)(1 - 1/P) (2h + 2k') e b     q, k, v to the ranks of their heads, the output back;
                                                 k' = KV heads summed over ranks, more than k when heads are shared
-    kvGather  (1 - 1/P) N 2k e b                K and V of every rank to every rank
+    kvGather  (1 - 1/P) N 2k e b                K and V of every rank to every rank; what no query there may see stays,
+                                                so this is the busiest rank's, and the mean is 3/4 of it
 so kvGather wins when P*k < h + k'. It takes any P; allToAll needs heads that split evenly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from csps_engine.core.plan import PrefillMode
+from csps_engine.core.plan import ExactMode, PrefillMode
 from csps_engine.model.config import ModelConfig
 
 
@@ -42,7 +42,7 @@ def split_heads(config: ModelConfig, ranks: int) -> list[HeadSplit] | None:
     return splits
 
 
-def choose_mode(config: ModelConfig, ranks: int, asked: PrefillMode) -> Literal["allToAll", "kvGather", "local"]:
+def choose_mode(config: ModelConfig, ranks: int, asked: PrefillMode) -> ExactMode:
     """The form to run. Raises ModeError when allToAll is asked for and impossible."""
     if ranks == 1:
         return "local"

@@ -8,24 +8,27 @@ the owner of the last token samples; every rank learns the token
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from csps_engine.comm.mesh import Mesh
-from csps_engine.core.plan import KvSink, PrefillJob, PrefillResult, Progress, SampledToken
+from csps_engine.core.plan import ExactMode, KvSink, PrefillJob, PrefillResult, Progress, SampledToken
 from csps_engine.csa.settings import CsaError, CsaSettings
 from csps_engine.model.llama import Llama, Qkv
 from csps_engine.pipeline.all_to_all import AllToAllAttention
+from csps_engine.pipeline.cost import FixedPieces, PieceRule, layer_work
 from csps_engine.pipeline.csa_attention import CsaAttention
 from csps_engine.pipeline.kv_gather import KvGatherAttention
-from csps_engine.pipeline.mode import ModeError, choose_mode
+from csps_engine.pipeline.mode import ModeError, choose_mode, split_heads
 from csps_engine.pipeline.partition import Span
+from csps_engine.pipeline.pieces import kv_piece_counts, query_piece_counts
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
 
 DEFAULT_CSA = CsaSettings()
+WHOLE = FixedPieces(1)
 
 
 class PrefillAttention(Protocol):
@@ -47,12 +50,13 @@ class PrefillAttention(Protocol):
 
 
 class PrefillRunner:
-    """Runs prompts one after another on one rank."""
+    """Runs prompts one after another on one rank; `pieces` says how exchange and computation overlap."""
 
-    def __init__(self, model: Llama, mesh: Mesh, csa: CsaSettings = DEFAULT_CSA) -> None:
+    def __init__(self, model: Llama, mesh: Mesh, csa: CsaSettings = DEFAULT_CSA, pieces: PieceRule = WHOLE) -> None:
         self._model = model
         self._mesh = mesh
         self._csa = csa
+        self._pieces = pieces
 
     def run(self, job: PrefillJob, sink: KvSink, progress: Progress | None = None) -> PrefillResult:
         """Compute the prompt's KV and sample the token after it. Collective; every rank passes the same job."""
@@ -64,7 +68,7 @@ class PrefillRunner:
         sent_before = mesh.sent_bytes
         sparse = _sparse(job, mesh, self._csa)
         mode = choose_mode(model.config, mesh.size, job.mode) if sparse is None else "kvGather"
-        attention = sparse or _attention(mode, model, mesh, len(job.token_ids))
+        attention = sparse or self._exact(mode, len(job.token_ids))
         x, turn = self._enter(job, attention.own)
         kv_bytes = 0
         for layer in range(model.config.layers):
@@ -81,6 +85,20 @@ class PrefillRunner:
         report = None if sparse is None else sparse.report()
         return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before, report)
 
+    def _exact(self, mode: ExactMode, tokens: int) -> PrefillAttention:
+        mesh, config = self._mesh, self._model.config
+        if mode == "local":
+            return KvGatherAttention(mesh, tokens)
+        work = layer_work(config, mode, tokens, mesh.size, self._model.dtype.itemsize)
+        queries = tokens // mesh.size
+        if mode == "kvGather":
+            allowed = kv_piece_counts(config.kv_heads, queries)
+            return KvGatherAttention(mesh, tokens, self._pieces.choose(work, allowed))
+        splits = split_heads(config, mesh.size)
+        assert splits is not None
+        allowed = query_piece_counts(splits[0], queries)
+        return AllToAllAttention(config, mesh, tokens, self._pieces.choose(work, allowed))
+
     def _enter(self, job: PrefillJob, own: tuple[Span, ...]) -> tuple[Tensor, Tensor]:
         positions = torch.cat([torch.arange(span.start, span.stop) for span in own])
         ids = torch.tensor(job.token_ids)[positions].to(self._model.device)
@@ -92,14 +110,6 @@ class PrefillRunner:
             mine.append(sample(self._model.logits(x[-1:])[0], job.sampling, len(job.token_ids)))
         counts = [int(rank == owner) for rank in range(self._mesh.size)]
         return share_tokens(self._mesh, mine, counts, job.sampling.logprobs)[owner][0]
-
-
-def _attention(
-    mode: Literal["allToAll", "kvGather", "local"], model: Llama, mesh: Mesh, tokens: int
-) -> PrefillAttention:
-    if mode == "allToAll":
-        return AllToAllAttention(model.config, mesh, tokens)
-    return KvGatherAttention(mesh, tokens)
 
 
 def _sparse(job: PrefillJob, mesh: Mesh, settings: CsaSettings) -> CsaAttention | None:

@@ -1,0 +1,120 @@
+"""Measures, on all ranks of a mesh together, what the cost model needs to know. Takes well under a second.
+
+Ranks start each measurement together and keep the slowest one's time, so that all end with the same numbers and
+choose alike. Times are over spans longer than a CPU quota's period, or they would see only its good part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from csps_engine.attention.attend import attend
+from csps_engine.comm.mesh import Mesh
+from csps_engine.model.llama import Llama
+from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
+
+SPAN_SECONDS = 0.08
+MAX_REPEATS = 2000
+FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
+LINEAR_TOKENS = 256
+QUERIES, KEYS = 256, 1024
+
+
+class MeasuredPieces:
+    """The cost model's choice from speeds measured on this mesh, when first asked. Collective."""
+
+    def __init__(self, model: Llama, mesh: Mesh) -> None:
+        self._model = model
+        self._mesh = mesh
+        self.speeds: Speeds | None = None
+
+    def choose(self, work: LayerWork, allowed: Sequence[int]) -> int:
+        if len(allowed) == 1:
+            return 1
+        if self.speeds is None:
+            self.speeds = measure_speeds(self._model, self._mesh)
+        return best_pieces(work, self.speeds, allowed)
+
+
+def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
+    """Collective. Exchanges are measured by two sizes, so that latency and a shaper's burst do not count as rate."""
+    with torch.inference_mode():
+        linear_flops = _linear_flops(model, mesh)
+        attention_flops, piece_seconds = _attention(model, mesh)
+        exchange_seconds = _slowest(mesh, lambda: _exchange(mesh, 0))
+        return Speeds(linear_flops, attention_flops, _link_bytes(mesh), exchange_seconds, piece_seconds)
+
+
+def _linear_flops(model: Llama, mesh: Mesh) -> float:
+    config = model.config
+    x = torch.ones(LINEAR_TOKENS, config.hidden, dtype=model.dtype, device=model.device)
+    turn = model.turn(torch.arange(LINEAR_TOKENS, device=model.device))
+
+    def layer() -> None:
+        q, _, _ = model.qkv(0, x, turn)
+        model.finish(0, x.clone(), q)
+
+    attended = config.heads * config.head_dim
+    widths = config.hidden * (2 * attended + 2 * config.kv_heads * config.head_dim + 3 * config.ffn)
+    return 2 * LINEAR_TOKENS * widths / _slowest(mesh, layer)
+
+
+def _attention(model: Llama, mesh: Mesh) -> tuple[float, float]:
+    config = model.config
+    q = torch.ones(QUERIES, config.heads, config.head_dim, dtype=model.dtype, device=model.device)
+    kv = torch.ones(config.kv_heads, KEYS, config.head_dim, dtype=model.dtype, device=model.device)
+    long = _slowest(mesh, lambda: attend(q, kv, kv, causal=False))
+    call = _slowest(mesh, lambda: attend(q[:2], kv[:, :2], kv[:, :2], causal=False))
+    return 4 * config.heads * config.head_dim * QUERIES * KEYS / long, call
+
+
+def _link_bytes(mesh: Mesh) -> float:
+    if mesh.size == 1:
+        return float("inf")
+    small = FIRST_BYTES
+    took = _slowest(mesh, lambda: _exchange(mesh, small), span_seconds=0.0)
+    while took < SPAN_SECONDS and small < LARGEST_BYTES:
+        small *= 4
+        took = _slowest(mesh, lambda: _exchange(mesh, small), span_seconds=0.0)
+    longer = _slowest(mesh, lambda: _exchange(mesh, 2 * small), span_seconds=0.0)
+    return small / max(longer - took, took / 4)
+
+
+def _exchange(mesh: Mesh, each_way_bytes: int) -> None:
+    """Every rank sends and receives so many bytes, in equal parts from all others."""
+    part = each_way_bytes // max(1, mesh.size - 1)
+    splits = [part if rank != mesh.rank else 0 for rank in range(mesh.size)]
+    rows = torch.zeros(sum(splits), dtype=torch.uint8, device=mesh.device)
+    mesh.all_to_all_single(torch.empty_like(rows), rows, splits, splits).wait()
+
+
+def _slowest(mesh: Mesh, work: Callable[[], object], span_seconds: float = SPAN_SECONDS) -> float:
+    """Seconds of `work` on the slowest rank, repeated over `span_seconds` (0: once); equal on all ranks."""
+    work()
+    _settle(mesh)
+    began = time.perf_counter()
+    work()
+    _settle(mesh)
+    once = _agree(mesh, time.perf_counter() - began)
+    repeats = min(MAX_REPEATS, int(span_seconds / once))
+    if repeats < 2:
+        return once
+    began = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    _settle(mesh)
+    return _agree(mesh, (time.perf_counter() - began) / repeats)
+
+
+def _settle(mesh: Mesh) -> None:
+    if mesh.device.type == "cuda":
+        torch.cuda.synchronize(mesh.device)
+
+
+def _agree(mesh: Mesh, seconds: float) -> float:
+    every = torch.empty(mesh.size, 1, dtype=torch.float64, device=mesh.device)
+    mesh.all_gather_into(every, torch.full((1,), seconds, dtype=torch.float64, device=mesh.device)).wait()
+    return float(every.max())
