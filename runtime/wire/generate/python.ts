@@ -78,7 +78,8 @@ function declaration(name: string, schema: WireSchema): string {
   const required = new Set(schema.required ?? []);
   const fields = Object.entries(schema.properties).map(([key, field]) => {
     const attribute = isEnvironment ? attributeOfVariable(key) : attributeOf(key);
-    const type = typeOf(field, `${name}.${key}`);
+    const plain = typeOf(field, `${name}.${key}`);
+    const type = pythonKeywords.has(key) ? `Annotated[${plain}, Field(alias="${key}")]` : plain;
     const line = required.has(key) ? `    ${attribute}: ${type}` : `    ${attribute}: ${type} | None = None`;
     return field.description ? `${line}\n${docstring(field.description, "    ")}` : line;
   });
@@ -139,7 +140,11 @@ function literal(values: string[]): string {
   return line.length <= 70 ? line : `Literal[\n    ${items.join(",\n    ")},\n]`;
 }
 
+/** Keys of messages that Python keeps for itself; their attributes end in an underscore. */
+const pythonKeywords: ReadonlySet<string> = new Set(["from", "is", "in", "class", "global", "pass", "lambda"]);
+
 function attributeOf(key: string): string {
+  if (pythonKeywords.has(key)) return `${key}_`;
   const attribute = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   if (!/^[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*$/.test(attribute))
     throw new Error(`${key}: can't be renamed both ways`);

@@ -486,7 +486,7 @@ class MoveOrder(WireMessage):
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
     map_version: Annotated[int, Field(ge=0, le=SAFE)]
     """Grows with every change of the request's page map; what a commit compares"""
-    from: Annotated[str, Field(min_length=1)]
+    from_: Annotated[Annotated[str, Field(min_length=1)], Field(alias="from")]
     """rankId that holds the pages"""
     from_incarnation: Annotated[str, Field(min_length=1)]
     to: Annotated[str, Field(min_length=1)]
@@ -518,7 +518,7 @@ class MoveState(WireMessage):
     move_id: Annotated[str, Field(min_length=1, max_length=128)]
     """Chosen by the caller; idempotent"""
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
-    from: Annotated[str, Field(min_length=1)]
+    from_: Annotated[Annotated[str, Field(min_length=1)], Field(alias="from")]
     to: Annotated[str, Field(min_length=1)]
     first_page: Annotated[int, Field(ge=0, le=SAFE)]
     pages: Annotated[int, Field(ge=0, le=SAFE)]
