@@ -109,6 +109,18 @@ export interface ScalingInput {
   /** Undefined when nothing could be scraped. */
   readonly demand: Demand | undefined;
   readonly memory: ScalingMemory;
+  /** Why `cost` stands for nothing measured yet, as a sentence: the present size is kept. */
+  readonly uncalibrated?: string | undefined;
+  /** Present when all ranks may be given back. */
+  readonly zero?: ZeroFacts | undefined;
+}
+
+export interface ZeroFacts {
+  readonly afterIdleMs: number;
+  /** Since a request last arrived, ran or waited; undefined when that is not known. */
+  readonly idleForMs: number | undefined;
+  /** Requests that gateways keep until there are ranks. */
+  readonly waiting: number;
 }
 
 export type ScalingReason =
@@ -121,7 +133,11 @@ export type ScalingReason =
   | "MetricsAbsurd"
   | "PodsPending"
   | "ClockStepped"
-  | "ContradictoryBounds";
+  | "ContradictoryBounds"
+  | "Uncalibrated"
+  | "ScaledToZero"
+  | "Asleep"
+  | "Woken";
 
 export type ScalingRefusal =
   "Stabilizing" | "MaxSize" | "GpuBudget" | "RatioBound" | "MinSize" | "NotUnanimous";

@@ -16,6 +16,7 @@ import { describe, fitSize, gpusOf } from "./fit.ts";
 import { assignDegrees } from "./prefillNeed.ts";
 import { remember, stabilize } from "./stabilize.ts";
 import { holdReason } from "./validity.ts";
+import { planZero } from "./zero.ts";
 import {
   isAllowed,
   pressingTargets,
@@ -27,6 +28,8 @@ import {
 
 export function planScaling(input: ScalingInput): ScalingDecision {
   const { demand } = input;
+  const zero = planZero(input);
+  if (zero !== undefined) return zero;
   const hold = holdReason(input);
   if (hold !== undefined || demand === undefined) return held(input, hold === undefined ? [] : [hold]);
   const { nowMs, policy, cost, current, memory } = input;

@@ -45,6 +45,7 @@ const checks: readonly Check[] = [
     const found = demand === undefined ? undefined : absurdField(demand);
     return found === undefined ? undefined : because("MetricsAbsurd", `${found} can't be true`);
   },
+  ({ uncalibrated }) => (uncalibrated === undefined ? undefined : because("Uncalibrated", uncalibrated)),
 ];
 
 export function holdReason(input: ScalingInput): Because<ScalingReason> | undefined {

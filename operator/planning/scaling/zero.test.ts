@@ -1,0 +1,62 @@
+import { describe, expect, it } from "vitest";
+import { replay, planScaling } from "./plan.ts";
+import type { ScalingInput } from "./decision.ts";
+import { aPolicy, anInput } from "./testing/builders.ts";
+
+const awake = { groups: 2, groupSize: 4, decodeRanks: 3 };
+const asleep = { groups: 0, groupSize: 4, decodeRanks: 0 };
+const idle = { afterIdleMs: 600_000, idleForMs: 600_000, waiting: 0 };
+const policy = aPolicy({}, { decodeRanks: { min: 2, max: 8 } });
+
+function decide(over: Partial<ScalingInput>) {
+  const decision = planScaling(anInput({ policy, ...over }));
+  expect(replay(decision)).toEqual(decision);
+  return { size: decision.size, code: decision.reasons[0]?.code };
+}
+
+describe("scaling to zero", () => {
+  it("gives all ranks back after the idle time, also when nothing was ever measured", () => {
+    expect(decide({ current: awake, zero: idle, uncalibrated: "no report" })).toEqual({
+      size: asleep,
+      code: "ScaledToZero",
+    });
+  });
+
+  it.each([
+    ["it is not allowed", {}],
+    ["somebody asked a moment ago", { zero: { ...idle, idleForMs: 599_999 } }],
+    ["it is not known who asks", { zero: { ...idle, idleForMs: undefined } }],
+    ["requests wait", { zero: { ...idle, waiting: 1 } }],
+    ["metrics are missing", { zero: idle, demand: undefined }],
+    ["pods are pending", { zero: idle, pendingPods: 1 }],
+  ])("keeps ranks while %s", (_, over) => {
+    expect(decide({ current: awake, ...over }).size.groups).toBeGreaterThan(0);
+  });
+
+  it("wakes the least size for one request that waits, whatever else is unknown", () => {
+    const blind = { demand: undefined, samples: [], pendingPods: 3 };
+    expect(decide({ current: asleep, zero: { ...idle, waiting: 1 }, ...blind })).toEqual({
+      size: { groups: 1, groupSize: 4, decodeRanks: 2 },
+      code: "Woken",
+    });
+  });
+
+  it("wakes when it is no longer allowed", () => {
+    expect(decide({ current: asleep })).toMatchObject({ size: { groups: 1 }, code: "Woken" });
+  });
+
+  it("stays asleep while nobody asks, and says so when it can't tell", () => {
+    expect(decide({ current: asleep, zero: idle, pendingPods: 2 })).toEqual({ size: asleep, code: "Asleep" });
+    expect(decide({ current: asleep, zero: idle, demand: undefined })).toEqual({
+      size: asleep,
+      code: "MetricsMissing",
+    });
+  });
+});
+
+it("keeps the size of a deployment that nothing was measured of", () => {
+  expect(decide({ current: awake, uncalibrated: "no prefill was reported yet" })).toEqual({
+    size: awake,
+    code: "Uncalibrated",
+  });
+});
