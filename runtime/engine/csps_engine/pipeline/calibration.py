@@ -74,13 +74,17 @@ def _attention(model: Llama, mesh: Mesh) -> tuple[float, float]:
 def _link_bytes(mesh: Mesh) -> float:
     if mesh.size == 1:
         return float("inf")
-    small = FIRST_BYTES
-    took = _slowest(mesh, lambda: _exchange(mesh, small), span_seconds=0.0)
-    while took < SPAN_SECONDS and small < LARGEST_BYTES:
-        small *= 4
-        took = _slowest(mesh, lambda: _exchange(mesh, small), span_seconds=0.0)
-    longer = _slowest(mesh, lambda: _exchange(mesh, 2 * small), span_seconds=0.0)
-    return small / max(longer - took, took / 4)
+    size = FIRST_BYTES
+    took = _exchange_seconds(mesh, size)
+    while took < SPAN_SECONDS and size < LARGEST_BYTES:
+        size *= 4
+        took = _exchange_seconds(mesh, size)
+    longer = _exchange_seconds(mesh, 2 * size)
+    return size / max(longer - took, took / 4)
+
+
+def _exchange_seconds(mesh: Mesh, each_way_bytes: int) -> float:
+    return _slowest(mesh, lambda: _exchange(mesh, each_way_bytes), span_seconds=0.0)
 
 
 def _exchange(mesh: Mesh, each_way_bytes: int) -> None:

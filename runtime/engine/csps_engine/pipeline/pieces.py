@@ -7,6 +7,7 @@ Heads are cut first: a piece of heads brings its own keys and values and costs n
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -50,7 +51,7 @@ def even(count: int, parts: int) -> list[range]:
     """`count` numbers cut into `parts` runs, whose lengths differ by one at most."""
     small, larger = divmod(count, parts)
     starts = [part * small + min(part, larger) for part in range(parts + 1)]
-    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [range(a, b) for a, b in itertools.pairwise(starts)]
 
 
 def kv_piece_counts(kv_heads: int, queries: int) -> list[int]:

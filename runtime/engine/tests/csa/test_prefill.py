@@ -75,7 +75,9 @@ def test_dense_is_the_default_and_moves_what_it_did() -> None:
     assert PrefillJob("request", (1,)).attention == "dense"
     assert all(result.sparse is None for result in results)
     share, c = 256, model.config
-    assert [r.sent_bytes - 16 for r in results] == [c.layers * share * 2 * c.kv_heads * c.head_dim * 4] * 2
+    whole = c.layers * share * 2 * c.kv_heads * c.head_dim * 4
+    # Rank 0's queries may see both of rank 1's chunks; rank 1's only the early one of rank 0.
+    assert [r.sent_bytes - 16 for r in results] == [whole // 2, whole]
     assert torch.isfinite(dense).all()
 
 
