@@ -2,7 +2,7 @@
  * The port: what operator and gateway ask of the cluster state, in the domain's words. Redis is soft, so an
  * answer says whether there is one; nothing here throws but `close`.
  */
-import type { RankReport, ShardMap } from "./domain.ts";
+import type { MoveRecord, RankReport, ShardMap } from "./domain.ts";
 
 /**
  * Why there is no answer. `untrusted`: its certificate; `readOnly`: a replica that takes no writes; `full`: its memory;
@@ -18,6 +18,8 @@ export type StateAnswer<T> =
 /** A write that a newer one of the same kind has overtaken is `stale` and changes nothing. */
 export type Written = "accepted" | "stale";
 
+export type MoveName = Pick<MoveRecord, "moveId" | "requestId">;
+
 /** State of one deployment. Calls are safe to repeat. */
 export interface ClusterState {
   /** Keeps the report for `ttlMs`; `stale` when a later incarnation of the rank has reported. */
@@ -31,6 +33,15 @@ export interface ClusterState {
   /** `stale` when the map held is of a later epoch; true when one was removed. */
   removeShards(requestId: string, epoch: number): Promise<StateAnswer<boolean | "stale">>;
   listShards(): Promise<StateAnswer<ShardMap[]>>;
+  /**
+   * Records the move for `ttlMs`, as the leader with this fence, and takes its request's lease. `held`: another move of
+   * the request has it.
+   */
+  beginMove(move: MoveRecord, fence: number, ttlMs: number): Promise<StateAnswer<Written | "held">>;
+  /** Gives the lease back; true when that very move had it. */
+  endMove(move: MoveName, fence: number): Promise<StateAnswer<boolean | "stale">>;
+  /** Recorded and not over. Records outside the schema are left out. */
+  listMoves(): Promise<StateAnswer<MoveRecord[]>>;
   /** Shuts out leaders with a lower number; `stale` when one with a higher has been here. */
   advanceFence(fence: number): Promise<StateAnswer<Written>>;
   checkFence(fence: number): Promise<StateAnswer<"current" | "stale">>;

@@ -1,5 +1,6 @@
 /** What the cluster state speaks of: ranks, the KV shards of requests, and the operator's fence. */
 import { z } from "zod";
+import { moveOrder } from "../wire/schema/move.ts";
 import { rankRef, role } from "../wire/schema/identity.ts";
 import { rankPhase } from "../wire/schema/membership.ts";
 
@@ -41,6 +42,19 @@ export const shardMap = z.object({
   shards: z.array(shard).min(1),
 });
 
+/** A move of KV pages that a leader recorded before it ordered it. */
+export const moveRecord = z.object({
+  moveId: z.string().min(1),
+  requestId: z.string().min(1),
+  pool: z.string().min(1).describe("DecodePool whose pages move"),
+  recordedMs: count.describe("Unix time by the leader's clock"),
+  order: moveOrder
+    .omit({ fence: true })
+    .describe("What is ordered; a later leader orders it with its own fence"),
+  bytes: count.describe("To be copied"),
+});
+
+export type MoveRecord = z.infer<typeof moveRecord>;
 export type RankReport = z.infer<typeof rankReport>;
 export type Shard = z.infer<typeof shard>;
 export type ShardMap = z.infer<typeof shardMap>;

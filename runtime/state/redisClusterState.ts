@@ -1,7 +1,7 @@
 /** The cluster state on Redis: each call is one Lua verb under a deadline; failures are answers and are told. */
 import type { z } from "zod";
 import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
-import { rankReport, shardMap } from "./domain.ts";
+import { moveRecord, rankReport, shardMap } from "./domain.ts";
 import { parseRedisAddress } from "./redisAddress.ts";
 import type { RedisConnection } from "./redisConnection.ts";
 import { openRedis } from "./redisConnection.ts";
@@ -74,6 +74,24 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
     removeShards: (requestId, epoch) =>
       call("shard_remove", { requestId, epoch }, ([tag]) => (tag === "stale" ? "stale" : tag === "removed")),
     listShards: () => call("shard_list", { nowMs: now() }, ([, ...maps]) => readable(shardMap, maps)),
+    beginMove: (move, fence, ttlMs) =>
+      call(
+        "move_begin",
+        {
+          nowMs: now(),
+          fence,
+          requestId: move.requestId,
+          moveId: move.moveId,
+          expiresAtMs: now() + ttlMs,
+          move,
+        },
+        ([tag]) => tag as Written | "held",
+      ),
+    endMove: ({ requestId, moveId }, fence) =>
+      call("move_end", { fence, requestId, moveId }, ([tag]) =>
+        tag === "stale" ? "stale" : tag === "ended",
+      ),
+    listMoves: () => call("move_list", { nowMs: now() }, ([, ...moves]) => readable(moveRecord, moves)),
     advanceFence: (fence) => call("fence_advance", { fence }, ([tag]) => tag as Written),
     checkFence: (fence) => call("fence_check", { fence }, ([tag]) => tag as "current" | "stale"),
     clear: (fence) =>

@@ -1,7 +1,7 @@
 /** What every adapter of the cluster state has to do; run by the test of each with a store of its own. */
 import { describe, expect, it } from "vitest";
 import type { ClusterState, StateAnswer } from "../clusterState.ts";
-import type { RankReport, ShardMap } from "../domain.ts";
+import type { MoveRecord, RankReport, ShardMap } from "../domain.ts";
 
 export interface Store {
   /** State of one deployment in the store under test, with the given clock. */
@@ -40,6 +40,15 @@ export function aMap(over: Partial<ShardMap> = {}): ShardMap {
     shards: [{ rankId: "m-decode-0", firstToken: 0, tokens: 16, bytes: 1024 }],
     ...over,
   };
+}
+
+export function aMoveRecord(over: Partial<MoveRecord> = {}): MoveRecord {
+  const moveId = over.moveId ?? "r1@1/0+4/1";
+  const requestId = over.requestId ?? "r1";
+  const ranks = { from: "m-decode-0", fromIncarnation: "uid-0", to: "m-decode-1", toIncarnation: "uid-1" };
+  const pages = { firstPage: 0, pages: 4, takesHome: false };
+  const order = { moveId, requestId, mapVersion: 1, ...ranks, ...pages, bytesPerSecond: 1, deadlineMs: 1 };
+  return { moveId, requestId, pool: "m-decode", recordedMs: 1_000, order, bytes: 4, ...over };
 }
 
 /** The value of an answer; fails the test when there is none. */
@@ -146,6 +155,34 @@ export function describeClusterState(name: string, store: Store): void {
       expect(valueOf(await state.putShards(aMap({ epoch: 1 }), 1_000))).toBe("accepted");
     });
 
+    it("gives one move of a request its lease, and another only when that one is over", async () => {
+      const { state } = fresh();
+      const [first, second] = [aMoveRecord(), aMoveRecord({ moveId: "other" })];
+      expect(valueOf(await state.beginMove(first, 3, 1_000))).toBe("accepted");
+      expect(valueOf(await state.beginMove(first, 3, 1_000))).toBe("accepted");
+      expect(valueOf(await state.beginMove(second, 3, 1_000))).toBe("held");
+      expect(valueOf(await state.beginMove(aMoveRecord({ requestId: "r2" }), 3, 1_000))).toBe("accepted");
+      expect(valueOf(await state.endMove(second, 3))).toBe(false);
+      expect(valueOf(await state.listMoves())).toHaveLength(2);
+      expect(valueOf(await state.endMove(first, 3))).toBe(true);
+      expect(valueOf(await state.endMove(first, 3))).toBe(false);
+      expect(valueOf(await state.beginMove(second, 3, 1_000))).toBe("accepted");
+      expect(valueOf(await state.listMoves())).toContainEqual(second);
+    });
+
+    it("lets an old leader begin and end no move, and gives a lease back whose time is over", async () => {
+      const { state, clock } = fresh();
+      expect(valueOf(await state.beginMove(aMoveRecord(), 3, 1_000))).toBe("accepted");
+      expect(valueOf(await state.beginMove(aMoveRecord({ requestId: "r2" }), 2, 1_000))).toBe("stale");
+      expect(valueOf(await state.endMove(aMoveRecord(), 2))).toBe("stale");
+      expect(valueOf(await state.advanceFence(2))).toBe("stale");
+      const other = aMoveRecord({ moveId: "other" });
+      expect(valueOf(await state.beginMove(other, 4, 1_000))).toBe("held");
+      clock.ms += 1_000;
+      expect(valueOf(await state.listMoves())).toEqual([]);
+      expect(valueOf(await state.beginMove(other, 4, 1_000))).toBe("accepted");
+    });
+
     it("never moves the fence back", async () => {
       const { state } = fresh();
       expect(valueOf(await state.checkFence(0))).toBe("current");
@@ -164,9 +201,10 @@ export function describeClusterState(name: string, store: Store): void {
         await each.advanceFence(2);
         await each.reportRank(aReport(), 1_000);
         await each.putShards(aMap(), 1_000);
+        await each.beginMove(aMoveRecord(), 2, 1_000);
       }
       expect(valueOf(await state.clear(1))).toBe("stale");
-      expect(valueOf(await state.clear(2))).toBe(5);
+      expect(valueOf(await state.clear(2))).toBe(7);
       expect(valueOf(await state.listRanks())).toEqual([]);
       expect(valueOf(await state.listShards())).toEqual([]);
       expect(valueOf(await state.clear(2))).toBe(0);
