@@ -1,7 +1,8 @@
 """Publishes a rank's report every two seconds, and the shard maps of its pool's requests as they change.
 
-Best effort: a write has 200 ms; when Redis is away, writes are dropped and counted. When it is back, everything
-that is held is published again, so nothing is ever replayed from a backlog.
+Best effort: a write has 200 ms; when Redis is away, writes are dropped and counted. When it is back, or when the
+answer to a report says that Redis has forgotten this rank, everything that is held is published again, so nothing
+is ever replayed from a backlog.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoScriptError, RedisError
 
 from csps_engine.config import EngineConfig
 from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.metrics import Metrics
 from csps_engine.scheduler.request import PoolRequest
+from csps_engine.state.address import connect, parse_address
 from csps_engine.state.verbs import VERBS, Verb, read_verb
 from csps_engine.wire.generated import RankState
 
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 2.0
 REPORT_LIVES_MS = 10_000
 MAP_LIVES_MS = 3_600_000
+REFRESH_SECONDS = MAP_LIVES_MS / 2000
+"""A request may live longer than its map."""
 WRITE_SECONDS = 0.2
 
 
@@ -47,7 +52,7 @@ class StatePublisher:
         self._maps: dict[str, dict[str, Any]] = {}
         self._unpublished: set[str] = set()
         self._wake = asyncio.Event()
-        self._client: Redis | None = None
+        self._client: Redis | RedisCluster | None = None
         self._away = True
         self.token_bytes = 0
         """Bytes of KV of one token over all layers; 0 until the model is loaded."""
@@ -71,7 +76,11 @@ class StatePublisher:
         if not self._verbs:
             return
         next_report = 0.0
+        next_refresh = time.monotonic() + REFRESH_SECONDS
         while True:
+            if time.monotonic() >= next_refresh:
+                next_refresh = time.monotonic() + REFRESH_SECONDS
+                self._unpublished |= self._maps.keys()
             if time.monotonic() >= next_report:
                 next_report = time.monotonic() + REPORT_SECONDS
                 await self._report()
@@ -103,8 +112,10 @@ class StatePublisher:
             "report": _report(self._state(), self._started_ms),
         }
         was_away = self._away
-        self._away = not await self._call("rank_report", values)
-        if was_away and not self._away:
+        reply = await self._call("rank_report", values)
+        self._away = reply is None
+        # A Redis that does not know this rank has lost its data, perhaps between two reports and without a word.
+        if reply is not None and (was_away or reply == ["accepted", "new"]):
             log.info("Redis is there; publishing all %d shard maps", len(self._maps))
             self._unpublished |= self._maps.keys()
 
@@ -127,19 +138,20 @@ class StatePublisher:
                     "map": {**shard_map, "epoch": epoch},
                 }
                 written = await self._call("shard_put", values)
-            self._away = not written
+            self._away = written is None
 
     def _epoch(self) -> int:
         assert self._state is not None
         return self._state().epoch
 
-    async def _call(self, name: str, values: dict[str, Any]) -> bool:
+    async def _call(self, name: str, values: dict[str, Any]) -> list[str] | None:
+        """The verb's reply; None when Redis gave none."""
         verb = self._verbs[name]
         try:
             client = self._client = self._client or self._connect()
-            script = client.register_script(verb.lua)
+            words = [*verb.key_names(self._deployment), *verb.arguments(values)]
             async with asyncio.timeout(2 * WRITE_SECONDS):
-                await script(keys=verb.key_names(self._deployment), args=verb.arguments(values))
+                reply = await _run(client, verb, words)
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             if not self._away:
                 log.warning("Redis is away, writes are dropped: %r", error)
@@ -148,16 +160,31 @@ class StatePublisher:
             client, self._client = self._client, None
             if client is not None:
                 await _close(client)
-            return False
-        return True
+            return None
+        return [word.decode() if isinstance(word, bytes) else str(word) for word in reply]
 
-    def _connect(self) -> Redis:
+    def _connect(self) -> Redis | RedisCluster:
         """Reads the URL anew, for its password may have been rotated."""
-        url = Path(self._config.redis_url_file).read_text("utf-8").strip()
-        return Redis.from_url(url, socket_timeout=WRITE_SECONDS, socket_connect_timeout=WRITE_SECONDS)
+        file = Path(self._config.redis_url_file)
+        authorities = file.with_name("ca.crt")
+        return connect(
+            parse_address(file.read_text("utf-8").strip()),
+            str(authorities) if authorities.is_file() else None,
+            WRITE_SECONDS,
+        )
 
 
-async def _close(client: Redis) -> None:
+async def _run(client: Redis | RedisCluster, verb: Verb, words: list[str]) -> list[Any]:
+    """Redis forgets scripts when it restarts; the text teaches it again."""
+    count = len(verb.keys)
+    try:
+        reply: list[Any] = await client.evalsha(verb.sha1, count, *words)
+    except NoScriptError:
+        reply = await client.eval(verb.lua, count, *words)
+    return reply
+
+
+async def _close(client: Redis | RedisCluster) -> None:
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await client.aclose()
@@ -196,7 +223,7 @@ def _shard_map(request: PoolRequest, pool: str, token_bytes: int) -> dict[str, A
             shards.append({"rankId": rank_id, "firstToken": page * PAGE_TOKENS, "tokens": PAGE_TOKENS})
     for shard in shards:
         shard["bytes"] = shard["tokens"] * token_bytes
-    return {"requestId": request.request_id, "pool": pool, "version": 1, "shards": shards}
+    return {"requestId": request.request_id, "pool": pool, "version": request.version, "shards": shards}
 
 
 def _now_ms() -> int:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 VERBS = Path(__file__).parents[3] / "state" / "verbs"
 """Beside the engine in the source tree and in images."""
-
-
-class Script(Protocol):
-    async def __call__(self, keys: list[str], args: list[str]) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,11 @@ class Verb:
     keys: tuple[str, ...]
     args: tuple[tuple[str, str], ...]
     """(name, type) in the script's order."""
+
+    @property
+    def sha1(self) -> str:
+        """By which Redis knows a script that it has run before."""
+        return sha1(self.lua.encode(), usedforsecurity=False).hexdigest()
 
     def key_names(self, deployment: str) -> list[str]:
         """`deployment` is <namespace>/<name>: the hash tag that keeps all keys in one slot."""

@@ -24,10 +24,9 @@ KEYS = "csps:{ns/chat}:"
 
 
 class RedisProcess:
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._options = options
+        self.port = free_port()
         self._folder = folder
         self.client = Redis(port=self.port, decode_responses=True)
         self.start()
@@ -36,7 +35,7 @@ class RedisProcess:
         program = shutil.which("redis-server")
         assert program is not None, "redis-server is needed on PATH"
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
+            [program, *self._place(), *self._options],
             stdout=subprocess.DEVNULL,
         )
         until = time.monotonic() + 10
@@ -47,9 +46,22 @@ class RedisProcess:
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
 
+    def _place(self) -> list[str]:
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait(5)
+
+
+def free_port() -> int:
+    """Below 55,536, for a cluster's bus listens 10,000 above its port."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
 
 
 @pytest.fixture
@@ -172,6 +184,32 @@ def test_redis_may_vanish_and_everything_is_published_again(config: EngineConfig
 
     play(config, scene)
     assert set(redis.client.hkeys(KEYS + "shards")) == {"before", "while-away"}
+
+
+def test_a_redis_that_lost_its_data_in_silence_gets_everything_again(config: EngineConfig, redis: RedisProcess) -> None:
+    async def scene(publisher: StatePublisher, _: Metrics) -> None:
+        publisher.put(request("held"))
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 1)
+        redis.client.flushall()
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 1)
+
+    play(config, scene)
+    assert redis.client.hkeys(KEYS + "shards") == ["held"]
+
+
+def test_a_redis_cluster_is_written_to(config: EngineConfig, tmp_path: Path) -> None:
+    cluster = RedisProcess(tmp_path, "--cluster-enabled", "yes")
+    try:
+        cluster.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        Path(config.redis_url_file).write_text(f"redis+cluster://127.0.0.1:{cluster.port}")
+
+        async def scene(publisher: StatePublisher, _: Metrics) -> None:
+            publisher.put(request("r1"))
+            await until(lambda: cluster.client.hlen(KEYS + "shards") == 1)
+
+        play(config, scene)
+    finally:
+        cluster.stop()
 
 
 def test_without_a_redis_nothing_is_tried(config: EngineConfig) -> None:
