@@ -110,11 +110,15 @@ export const stateStore = z
     resources: resources.optional().describe("Of the bundled store's container"),
     urlSecret: z
       .object({
-        name: objectName.describe("A Secret in the namespace"),
+        name: objectName.describe(
+          "A Secret in the namespace; its key ca.crt, when present, holds the authority of a TLS server in PEM",
+        ),
         key: z.string().min(1).max(253).default("url").describe("Key inside the Secret"),
       })
       .optional()
-      .describe("External: Secret key with a redis:// or rediss:// URL"),
+      .describe(
+        "External: Secret key with a URL: redis://, redis+sentinel:// or redis+cluster://, or the same with rediss for TLS",
+      ),
   })
   .describe("Redis for the cluster state; losing it stops no stream")
   .meta(

@@ -5,6 +5,7 @@ import type { StateStoreAccess, StateStoreTarget } from "../controllers/cspsdepl
 
 interface Connection {
   readonly url: string;
+  readonly ca: string | undefined;
   readonly state: ClusterState;
 }
 
@@ -57,7 +58,9 @@ export class StateStores implements StateStoreAccess {
     question: (state: ClusterState) => Promise<StateAnswer<unknown>>,
   ): Promise<string | undefined> {
     const deadline = performance.now() + target.deadlineMs;
-    const state = await this.#connect(target);
+    const connected = await this.#connect(target);
+    if (typeof connected === "string") return connected;
+    const state = connected;
     for (;;) {
       const answer = await question(state);
       if (answer.ok)
@@ -69,12 +72,18 @@ export class StateStores implements StateStoreAccess {
     }
   }
 
-  async #connect({ deployment, url }: StateStoreTarget): Promise<ClusterState> {
+  /** A sentence when the URL can't be read. */
+  async #connect({ deployment, url, ca }: StateStoreTarget): Promise<ClusterState | string> {
     const known = this.#connections.get(deployment);
-    if (known?.url === url) return known.state;
+    if (known?.url === url && known.ca === ca) return known.state;
     if (known !== undefined) await this.release(deployment);
-    const state = createRedisClusterState({ url, deployment, now: Date.now });
-    this.#connections.set(deployment, { url, state });
-    return state;
+    try {
+      const trust = ca === undefined ? {} : { ca };
+      const state = createRedisClusterState({ url, ...trust, deployment, now: Date.now });
+      this.#connections.set(deployment, { url, ca, state });
+      return state;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
   }
 }

@@ -1,9 +1,11 @@
 /** Starts the gateway from its environment; see `--help`. */
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { createRedisClusterState } from "../state/redisClusterState.ts";
 import type { ClusterState } from "../state/clusterState.ts";
 import { createRankClient } from "../wire/rankClient.ts";
 import { createApp } from "./app.ts";
+import { createWaitingRoom } from "./demand/waitingRoom.ts";
 import { apiKeysIn, openToAll } from "./http/apiKeys.ts";
 import { createLog } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
@@ -20,7 +22,7 @@ const keysRefreshMs = 10_000;
 
 async function start(settings: Settings): Promise<void> {
   const log = createLog(settings.CSPS_LOG_LEVEL);
-  const metrics = createMetrics();
+  const metrics = createMetrics(settings.CSPS_LENGTH_CLASSES);
   const readToken = (): string => readFileSync(settings.CSPS_CONTROL_TOKEN_FILE, "utf8").trim();
   const client = createRankClient({ token: readToken });
   const clusterState = openClusterState(settings, metrics);
@@ -53,6 +55,13 @@ async function start(settings: Settings): Promise<void> {
     },
     model: createModelSource(client, view, log.warn),
     metrics,
+    waitingRoom: createWaitingRoom({
+      view,
+      demand: metrics.demand,
+      waitMs: settings.CSPS_WAKE_MS,
+      maxWaiting: settings.CSPS_WAKE_MAX_WAITING,
+      now: Date.now,
+    }),
     nowSeconds: () => Math.floor(Date.now() / 1000),
     startedSeconds: Math.floor(Date.now() / 1000),
     openStreamMs: 5_000,
@@ -92,8 +101,10 @@ function openClusterState(
   const file = settings.CSPS_REDIS_URL_FILE;
   const url = file === "" ? "" : readOptional(file);
   if (url === "") return undefined;
+  const ca = readOptional(join(dirname(file), "ca.crt"));
   return createRedisClusterState({
     url,
+    ...(ca === "" ? {} : { ca }),
     deployment: `${settings.CSPS_NAMESPACE}/${settings.CSPS_DEPLOYMENT}`,
     now: Date.now,
     observe({ verb, problem }) {

@@ -33,6 +33,8 @@ export interface StateStoreAccess {
 
 export interface StateStoreTarget {
   readonly url: string;
+  /** Authorities that may have signed its certificate, in PEM; absent: those of the system. */
+  readonly ca?: string | undefined;
   /** <namespace>/<name>. */
   readonly deployment: string;
   readonly deadlineMs: number;

@@ -5,7 +5,7 @@ import type { CSPSDeployment } from "../../kube/object.ts";
 import { cspsDeployments, secrets } from "../../kube/resource.ts";
 import { childName } from "../../ranks/names.ts";
 import type { DeploymentContext } from "./context.ts";
-import { secretValue } from "./desired/secrets.ts";
+import { storeAccess } from "./desired/secrets.ts";
 
 export const stateFinalizer = "csps.io/state";
 const clearDeadlineMs = 10_000;
@@ -61,9 +61,9 @@ async function clearKeys(
   const { namespace = "", name } = deployment.metadata;
   try {
     const target = { metadata: { namespace, name: childName.state(name) } };
-    const url = secretValue(await get(context.cluster, secrets, target, { timeoutMs: 5_000 }), "url");
-    if (url === undefined) return "the secret with its URL is gone";
-    return await context.stateStore.clear({ url, deployment: key, deadlineMs: clearDeadlineMs });
+    const access = storeAccess(await get(context.cluster, secrets, target, { timeoutMs: 5_000 }), "url");
+    if (access === undefined) return "the secret with its URL is gone";
+    return await context.stateStore.clear({ ...access, deployment: key, deadlineMs: clearDeadlineMs });
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

@@ -37,7 +37,7 @@ export async function reconcileDeployment(
   const design = await designOf(context, deployment);
   await ensureFinalizer(context, deployment);
   // 2 Everything that the gangs rely on comes before them.
-  const url = await ensureSecrets(context, design);
+  const access = await ensureSecrets(context, design);
   await applyOwned(context, [
     desiredRankService(design),
     ...desiredNetworkPolicies(design),
@@ -49,7 +49,7 @@ export async function reconcileDeployment(
   await releaseStuckPods(context, design);
   // 4 Report.
   const observed = observeDeployment(context, design);
-  const stateStore = await probeStore(context, design, { observed, url });
+  const stateStore = await probeStore(context, design, { observed, access });
   const now = new Date(context.nowMs()).toISOString();
   const status = deploymentStatus(deployment, design, { observed, rollout, stateStore, now });
   tellDeployment(context, deployment, status);

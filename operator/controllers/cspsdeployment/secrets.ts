@@ -7,18 +7,20 @@ import { childName } from "../../ranks/names.ts";
 import { applyChanged } from "./applyOwned.ts";
 import type { DeploymentContext } from "./context.ts";
 import type { DeploymentDesign } from "./desired/deploymentDesign.ts";
+import type { StoreAccess } from "./desired/secrets.ts";
 import {
   desiredBundledState,
   desiredControlToken,
   desiredExternalState,
   secretValue,
+  storeAccess,
 } from "./desired/secrets.ts";
 
-/** Returns the URL of the state store; undefined when an external one's secret does not hold it. */
+/** Returns how to reach the state store; undefined when an external one's secret does not hold its URL. */
 export async function ensureSecrets(
   context: DeploymentContext,
   design: DeploymentDesign,
-): Promise<string | undefined> {
+): Promise<StoreAccess | undefined> {
   await ensureSecret(context, design, childName.controlToken(design.name), (present) =>
     desiredControlToken(design, secretValue(present, "token") ?? randomText()),
   );
@@ -28,12 +30,13 @@ export async function ensureSecrets(
     const state = await ensureSecret(context, design, name, (present) =>
       desiredBundledState(design, secretValue(present, "password") ?? randomText()),
     );
-    return secretValue(state, "url");
+    return storeAccess(state, "url");
   }
   const given = await read(context, design, urlSecret?.name ?? "");
-  const url = secretValue(given, urlSecret?.key ?? "url");
-  if (url !== undefined) await ensureSecret(context, design, name, () => desiredExternalState(design, url));
-  return url;
+  const access = storeAccess(given, urlSecret?.key ?? "url");
+  if (access !== undefined)
+    await ensureSecret(context, design, name, () => desiredExternalState(design, access));
+  return access;
 }
 
 /** Builds the secret from the one that is there, so that a random value is drawn once only. */

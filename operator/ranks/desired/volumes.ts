@@ -27,6 +27,8 @@ export function rankMounts(design: GangDesign): Mount[] {
   return [{ ...modelMount, readOnly: true }, ...secretMounts, scratchMount, ...shared];
 }
 
+const stateItems = ["url", "ca.crt"].map((key) => ({ key, path: key }));
+
 /** Secrets that ranks and gateways read the same way. */
 export function secretVolumes(
   secrets: Pick<GangDesign, "controlTokenSecret" | "stateStoreSecret">,
@@ -38,8 +40,8 @@ export function secretVolumes(
     },
     {
       name: "state",
-      // Without the Redis URL a rank still serves.
-      secret: { secretName: secrets.stateStoreSecret, items: [{ key: "url", path: "url" }], optional: true },
+      // Without the Redis URL a rank still serves, and not every Redis has an authority of its own.
+      secret: { secretName: secrets.stateStoreSecret, items: stateItems, optional: true },
     },
   ];
 }

@@ -3,6 +3,13 @@ import type { Desired, Secret } from "../../../kube/object.ts";
 import { childName, ownLabels, redisPort } from "../../../ranks/names.ts";
 import type { DeploymentDesign } from "./deploymentDesign.ts";
 
+/** How to reach a state store. */
+export interface StoreAccess {
+  readonly url: string;
+  /** Authorities that may have signed its certificate, in PEM; undefined: those of the system. */
+  readonly ca: string | undefined;
+}
+
 export function desiredControlToken(design: DeploymentDesign, token: string): Desired<Secret> {
   return secret(design, childName.controlToken(design.name), { token });
 }
@@ -17,9 +24,10 @@ export function desiredBundledState(design: DeploymentDesign, password: string):
   });
 }
 
-/** Of an external store: the URL under the name and key that ranks and gateways read. */
-export function desiredExternalState(design: DeploymentDesign, url: string): Desired<Secret> {
-  return secret(design, childName.state(design.name), { url });
+/** Of an external store: URL and authority under the names and keys that ranks and gateways read. */
+export function desiredExternalState(design: DeploymentDesign, access: StoreAccess): Desired<Secret> {
+  const { url, ca } = access;
+  return secret(design, childName.state(design.name), ca === undefined ? { url } : { url, "ca.crt": ca });
 }
 
 /** Nothing is kept on disk: what is in it can be rebuilt from the engines' reports. */
@@ -56,4 +64,13 @@ function secret(design: DeploymentDesign, name: string, values: Record<string, s
 export function secretValue(secret: Pick<Secret, "data"> | undefined, key: string): string | undefined {
   const encoded = secret?.data?.[key];
   return encoded === undefined ? undefined : Buffer.from(encoded, "base64").toString("utf8");
+}
+
+/** What a secret says of a store: the URL under the given key, and the authority under `ca.crt` when there is one. */
+export function storeAccess(
+  secret: Pick<Secret, "data"> | undefined,
+  urlKey: string,
+): StoreAccess | undefined {
+  const url = secretValue(secret, urlKey);
+  return url === undefined ? undefined : { url: url.trim(), ca: secretValue(secret, "ca.crt") };
 }

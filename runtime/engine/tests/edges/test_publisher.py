@@ -207,8 +207,10 @@ def test_a_redis_cluster_is_written_to(config: EngineConfig, tmp_path: Path) -> 
             publisher.put(request("r1"))
             await until(lambda: cluster.client.hlen(KEYS + "shards") == 1)
 
+        asyncio.run(until(lambda: cluster.client.cluster("INFO")["cluster_state"] == "ok"))
         play(config, scene)
     finally:
+        cluster.client.close()
         cluster.stop()
 
 
