@@ -3,6 +3,7 @@ import { randomInt } from "node:crypto";
 import { badRequest, contextLengthExceeded } from "./api/apiError.ts";
 import type { AnswerForm } from "./api/answerForm.ts";
 import { whereabouts } from "./api/answerForm.ts";
+import { countedChoice } from "./demand/countedChoice.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ModelSource } from "./ranks/modelSource.ts";
@@ -82,12 +83,14 @@ export function startRun(deps: AnswerDeps, speech: Speech, question: Question, e
       trace,
     };
     let lastMs: number | undefined;
+    let outputTokens = 0;
     const tokenCame = (): void => {
       const nowMs = exchange.elapsedMs();
       if (ttftMs === undefined) deps.metrics.timeToFirstToken.observe(nowMs / 1000);
       ttftMs ??= nowMs;
       if (lastMs !== undefined) deps.metrics.interTokenLatency.observe((nowMs - lastMs) / 1000);
       lastMs = nowMs;
+      outputTokens += 1;
       deps.metrics.generatedTokens.inc();
     };
     const events = speakChoice(generate(deps.generation, order), order, {
@@ -95,7 +98,8 @@ export function startRun(deps: AnswerDeps, speech: Speech, question: Question, e
       stops: question.stops,
       tokenCame,
     });
-    return { index, trace, events };
+    const counted = { promptTokens: promptIds.length, outputTokens: () => outputTokens };
+    return { index, trace, events: countedChoice(deps.metrics.demand, counted, events) };
   });
   const promptTokens = question.prompts.reduce((sum, ids) => sum + ids.length, 0);
   deps.metrics.promptTokens.inc(promptTokens);

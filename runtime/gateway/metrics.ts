@@ -1,14 +1,18 @@
 /** Every metric of the gateway. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import { demandMetrics } from "../wire/demandMetrics.ts";
+import { countDemand } from "./demand/demandMetrics.ts";
+import { type LengthClass, oneClass } from "./demand/lengthClass.ts";
 
 const secondsFromMillis = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320];
 
-export function createMetrics() {
+export function createMetrics(classes: readonly LengthClass[] = oneClass) {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
   return {
     registry,
+    demand: countDemand(registry, classes),
     requests: new Counter({
       name: "csps_gateway_requests_total",
       help: "Requests answered, by route and HTTP status; 499 when the client left first",
@@ -27,7 +31,7 @@ export function createMetrics() {
       registers,
     }),
     interTokenLatency: new Histogram({
-      name: "csps_gateway_inter_token_latency_seconds",
+      name: demandMetrics.interTokenLatency,
       help: "Between two tokens of a choice",
       buckets: secondsFromMillis,
       registers,

@@ -7,12 +7,14 @@ import { chatForm, completionForm } from "./api/answerForm.ts";
 import { parseChatRequest } from "./api/chatRequest.ts";
 import type { CompletionRequest } from "./api/completionRequest.ts";
 import { parseCompletionRequest, promptsOf } from "./api/completionRequest.ts";
+import type { WaitingRoom } from "./demand/waitingRoom.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { Speech } from "./speech/speech.ts";
 
 export interface RouteDeps extends AnswerDeps {
   readonly modelName: string;
   readonly startedSeconds: number;
+  readonly waitingRoom: WaitingRoom;
 }
 
 type Handler = (body: unknown, exchange: Exchange) => Promise<void>;
@@ -24,6 +26,7 @@ export function completions(deps: RouteDeps): Handler {
   return async (body, exchange) => {
     const request = parseCompletionRequest(body);
     requireModel(deps, request.model);
+    await deps.waitingRoom.pass(exchange.signal);
     const speech = await speechOf(deps.model);
     const question: Question = {
       ...shared(request),
@@ -49,6 +52,7 @@ export function chatCompletions(deps: RouteDeps): Handler {
   return async (body, exchange) => {
     const request = parseChatRequest(body);
     requireModel(deps, request.model);
+    await deps.waitingRoom.pass(exchange.signal);
     const speech = await speechOf(deps.model);
     const question: Question = {
       ...shared(request),

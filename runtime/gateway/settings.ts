@@ -1,6 +1,7 @@
 /** The gateway's settings from its environment, with a sentence for each that is wrong. */
 import { existsSync } from "node:fs";
 import { z } from "zod";
+import { parseLengthClasses } from "./demand/lengthClass.ts";
 
 const port = (fallback: number) =>
   z
@@ -10,6 +11,22 @@ const port = (fallback: number) =>
     .refine((value) => Number.isInteger(value) && value >= 0 && value < 65536, {
       error: "has to be a TCP port",
     });
+
+const lengthClasses = z
+  .string()
+  .default("")
+  .transform((text, context) => {
+    const classes = parseLengthClasses(text);
+    if (classes !== undefined) return classes;
+    context.addIssue("has to be like short:4096,long:65536, ascending");
+    return z.NEVER;
+  });
+
+const milliseconds = z
+  .string()
+  .default("0")
+  .transform((text) => Number(text))
+  .refine((value) => Number.isInteger(value) && value >= 0, { error: "has to be a whole number, 0 or more" });
 
 const amount = (fallback: number) =>
   z
@@ -35,6 +52,9 @@ const environment = z.object({
   CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
   CSPS_MAX_BODY_BYTES: amount(32 * 1024 * 1024),
   CSPS_GRACE_MS: amount(25_000),
+  CSPS_LENGTH_CLASSES: lengthClasses,
+  CSPS_WAKE_MS: milliseconds,
+  CSPS_WAKE_MAX_WAITING: amount(256),
 });
 
 export type Settings = z.infer<typeof environment>;
@@ -62,5 +82,8 @@ Takes no arguments; reads its environment:
   CSPS_API_KEYS_DIR        folder whose files each hold an accepted API key; empty: no key is asked for
   CSPS_MAX_BODY_BYTES      largest request body (33554432)
   CSPS_GRACE_MS            how long streams may go on after SIGTERM (25000)
+  CSPS_LENGTH_CLASSES      length classes of prompts for metrics, as short:4096,long:65536; empty: one class
+  CSPS_WAKE_MS             how long a request waits for ranks of a deployment scaled to zero; 0: not at all (0)
+  CSPS_WAKE_MAX_WAITING    requests that wait so at once; more are refused (256)
   CSPS_LOG_LEVEL           debug, info, warn or error (info)
 `;

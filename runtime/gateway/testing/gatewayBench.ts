@@ -2,6 +2,8 @@
 import OpenAI from "openai";
 import type { ModelDescriptor } from "../../wire/schema/model.ts";
 import { createRankClient } from "../../wire/rankClient.ts";
+import type { LengthClass } from "../demand/lengthClass.ts";
+import { createWaitingRoom } from "../demand/waitingRoom.ts";
 import { createApp } from "../app.ts";
 import type { ApiKeys } from "../http/apiKeys.ts";
 import { openToAll } from "../http/apiKeys.ts";
@@ -27,6 +29,8 @@ export interface BenchSettings {
   readonly keys?: ApiKeys;
   readonly maxBodyBytes?: number;
   readonly openStreamMs?: number;
+  readonly classes?: readonly LengthClass[];
+  readonly wake?: { readonly waitMs: number; readonly maxWaiting: number };
 }
 
 export interface Bench {
@@ -67,7 +71,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
   const client = createRankClient({ token: () => "token" });
   const hosts = [...ranks.values()].map((rank) => `${rank.address}:${String(rank.controlPort)}`).join(",");
   const recoveries: string[] = [];
-  const metrics = createMetrics();
+  const metrics = createMetrics(settings.classes);
   const view = createRankView({
     client,
     find: rankFinder(hosts === "" ? "127.0.0.1:1" : hosts, 9000),
@@ -89,6 +93,12 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
     },
     model: createModelSource(client, view, () => undefined),
     metrics,
+    waitingRoom: createWaitingRoom({
+      view,
+      demand: metrics.demand,
+      now: Date.now,
+      ...(settings.wake ?? { waitMs: 0, maxWaiting: 1 }),
+    }),
     nowSeconds: () => 1_700_000_000,
     startedSeconds: 1_700_000_000,
     openStreamMs: settings.openStreamMs ?? 5_000,

@@ -49,6 +49,13 @@ export const gatewayEnvironment = z
     CSPS_API_KEYS_DIR: z
       .string()
       .describe("Folder whose files each hold an accepted API key; empty: no key is asked for"),
+    CSPS_LENGTH_CLASSES: z
+      .string()
+      .describe("Length classes of prompts for metrics, as short:4096,long:65536; empty: one class"),
+    CSPS_WAKE_MS: z
+      .string()
+      .describe("How long a request waits for ranks of a deployment scaled to zero; 0: not at all"),
+    CSPS_WAKE_MAX_WAITING: z.string().describe("Requests that wait so at once; more are refused"),
     CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
   })
   .describe("Environment of the gateway's container");

@@ -111,6 +111,7 @@ function workload(design: DeploymentDesign): Desired<Deployment> {
 
 function gatewayVariables(design: DeploymentDesign): GatewayEnvironment {
   const ranks = childName.ranksService(design.name);
+  const { scaleToZero } = design.spec.autoscaling;
   return {
     CSPS_NAMESPACE: design.namespace,
     CSPS_DEPLOYMENT: design.name,
@@ -121,6 +122,11 @@ function gatewayVariables(design: DeploymentDesign): GatewayEnvironment {
     CSPS_CONTROL_TOKEN_FILE: controlTokenFile,
     CSPS_REDIS_URL_FILE: redisUrlFile,
     CSPS_API_KEYS_DIR: design.spec.gateway.apiKeysSecret === undefined ? "" : apiKeysFolder,
+    CSPS_LENGTH_CLASSES: (design.spec.slo.classes ?? [])
+      .map(({ name, upToTokens }) => `${name}:${String(upToTokens)}`)
+      .join(","),
+    CSPS_WAKE_MS: String(scaleToZero.enabled ? scaleToZero.wakeSeconds * 1000 : 0),
+    CSPS_WAKE_MAX_WAITING: String(scaleToZero.maxWaiting),
     CSPS_LOG_LEVEL: "info",
   };
 }

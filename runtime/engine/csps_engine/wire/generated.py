@@ -609,4 +609,10 @@ class GatewayEnvironment(EnvironmentVariables):
     redis_url_file: str
     api_keys_dir: str
     """Folder whose files each hold an accepted API key; empty: no key is asked for"""
+    length_classes: str
+    """Length classes of prompts for metrics, as short:4096,long:65536; empty: one class"""
+    wake_ms: str
+    """How long a request waits for ranks of a deployment scaled to zero; 0: not at all"""
+    wake_max_waiting: str
+    """Requests that wait so at once; more are refused"""
     log_level: Literal["debug", "info", "warn", "error"]
