@@ -17,6 +17,7 @@ DEFAULTS: dict[str, str] = {
     "CSPS_TRANSFER_PORT": "9001",
     "CSPS_REDIS_URL_FILE": "",
     "CSPS_BACKEND": "cpu",
+    "CSPS_KERNELS": "auto",
     "CSPS_DTYPE": "auto",
     "CSPS_TENSOR_PARALLEL": "1",
     "CSPS_SP_MODE": "auto",
@@ -77,6 +78,8 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         "CSPS_TENSOR_PARALLEL", 1, 1, "this engine computes each rank on one device; set the degree to 1"
     )
     backend = read.choice("CSPS_BACKEND")
+    # Used where a kernel is chosen (kernels.choice), for the process as a whole; refused here, before anything joins.
+    read.one_of("CSPS_KERNELS", ("auto", "torch", "triton"))
     kv_bytes = read.optional_whole("CSPS_KV_BYTES", 2**16, 2**50)
     rank = RankRef(
         rank_id=read.text("CSPS_RANK_ID"),
@@ -144,7 +147,9 @@ class _Reader:
 
     def choice(self, name: str) -> str:
         field = RankEnvironment.model_fields[name.removeprefix("CSPS_").lower()]
-        allowed = get_args(field.annotation)
+        return self.one_of(name, get_args(field.annotation))
+
+    def one_of(self, name: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name)
         if value not in allowed:
             raise ConfigError(f"{name}={value}: must be one of {', '.join(allowed)}")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from csps_engine.kernels.choice import kernels_for
+
 
 class Partial(NamedTuple):
     """Attention of T queries over some of their keys."""
@@ -29,6 +31,9 @@ def nothing(queries: Tensor) -> Partial:
 
 def merge(a: Partial, b: Partial) -> Partial:
     """Attention over the union of two disjoint key sets, in fp32, returned in the dtype of `a.out`."""
+    kernels = kernels_for(a.out)
+    if kernels is not None:
+        return Partial(*kernels.merge_pair(a, b))
     lse = torch.logaddexp(a.lse, b.lse)
     safe = torch.where(torch.isneginf(lse), 0.0, lse)  # -inf minus -inf is not a number; e^-inf is 0
     weight_a = torch.exp(a.lse - safe).unsqueeze(-1)
@@ -38,6 +43,9 @@ def merge(a: Partial, b: Partial) -> Partial:
 
 def merge_many(out: Tensor, lse: Tensor) -> Partial:
     """Merge P partials, out [P, T, H, D] and lse [P, T, H] in fp32, in the order of the first dimension."""
+    kernels = kernels_for(out)
+    if kernels is not None:
+        return Partial(*kernels.merge_parts(out, lse, out.dtype))
     total = torch.logsumexp(lse, 0)
     safe = torch.where(torch.isneginf(total), 0.0, total)
     weights = torch.exp(lse - safe).unsqueeze(-1)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from csps_engine.kernels.choice import kernels_for
+
 SCALE_BYTES = 4
 _STEPS = 127
 _SLACK = 1 + 2.0**-20  # keeps the largest element within 127 steps after fp32 rounding
@@ -19,6 +21,9 @@ _SLACK = 1 + 2.0**-20  # keeps the largest element within 127 steps after fp32 r
 
 def digest(k: Tensor, block_tokens: int) -> Tensor:
     """Digests [blocks, K, 2D + 4] int8 of k [K, n, D]; the last block may be short."""
+    kernels = kernels_for(k)
+    if kernels is not None:
+        return kernels.digest(k, block_tokens)
     missing = -k.shape[1] % block_tokens
     if missing:
         k = torch.cat([k, k[:, -1:].expand(-1, missing, -1)], 1)

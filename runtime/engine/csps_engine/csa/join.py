@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from csps_engine.attention.attend import attend
 from csps_engine.attention.partial import Partial, merge
+from csps_engine.attention.ragged import attend_each_head
 from csps_engine.csa.fetch import Keys
 
 
@@ -35,9 +35,4 @@ def attend_ragged(q: Tensor, senders: Sequence[Sequence[Keys]]) -> Partial | Non
     """Attention of q [T, H, D] when each KV head has its own number of keys; None without any sender or query."""
     if not senders or q.shape[0] == 0:
         return None
-    group = q.shape[1] // len(senders[0])
-    parts = []
-    for head, pieces in enumerate(zip(*senders, strict=True)):
-        k, v = (torch.cat(column).unsqueeze(0) for column in zip(*pieces, strict=True))
-        parts.append(attend(q[:, head * group : (head + 1) * group].contiguous(), k, v, causal=False))
-    return Partial(*(torch.cat(column, 1) for column in zip(*parts, strict=True)))
+    return attend_each_head(q, list(zip(*senders, strict=True)))

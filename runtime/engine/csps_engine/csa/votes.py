@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from csps_engine.csa.digest import limits
+from csps_engine.kernels.choice import kernels_for
 
 VoteRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From queries [T, H, D], their log-sum-exp [T, H] and digests [C, K, 2D+4] to votes [K, C]."""
@@ -24,6 +25,9 @@ _SCRATCH = 1 << 23
 
 def neediest(q: Tensor, lse: Tensor, digests: Tensor) -> Tensor:
     """Votes [K, C]; -inf when nobody votes."""
+    kernels = kernels_for(q)
+    if kernels is not None:
+        return kernels.neediest(q, lse, digests)
     blocks, kv_heads = digests.shape[:2]
     tokens, heads, size = q.shape
     low, high = limits(digests)

@@ -15,29 +15,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from csps_engine.kernels.blocks import BlockLists, KeyBlocks
 from csps_engine.kernels.online_softmax import LOG2_E, add_keys, finish
 
-BEFORE_ALL = -1
-"""Position of keys that every query sees."""
+LISTED = ("positions", "row", "count", "first", "begin", "end", "listed")
+"""Small tensors that callers cut from one: no assumption on their alignment, or each cut would compile anew."""
 
 
-class KeyBlocks(NamedTuple):
-    """Where C blocks of keys lie in the key matrix, int32 each."""
-
-    row: Tensor  # [C] first row
-    tokens: Tensor  # [C] rows, from 0 to block_tokens
-    position: Tensor  # [C] absolute position of the first key; the others follow. BEFORE_ALL: seen by every query
-
-
-class BlockLists(NamedTuple):
-    """Which blocks each tile of queries reads. One list a KV head serves all tiles when L is 1."""
-
-    begin: Tensor  # [K, L] int32 into `block`
-    end: Tensor  # [K, L] int32
-    block: Tensor  # [listed] int32
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lists"], do_not_specialize_on_alignment=LISTED)
 def block_sparse_kernel(
     q: tl.tensor,  # [T, H, D]
     k: tl.tensor,  # [R, D]

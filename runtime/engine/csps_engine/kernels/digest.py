@@ -17,7 +17,7 @@ SCALE_OF_LARGEST = tl.constexpr((1 + 2.0**-20) / 127)
 SMALLEST_SCALE = tl.constexpr(1e-30)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def digest_kernel(
     k: tl.tensor,  # [K, n, D]
     digests: tl.tensor,  # [C, K, 2D + 4] int8

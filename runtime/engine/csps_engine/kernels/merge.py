@@ -25,7 +25,7 @@ def fold(m: tl.tensor, z: tl.tensor, acc: tl.tensor, lse: tl.tensor, out: tl.ten
     return top, z * kept + added, acc * kept[:, None] + out.to(tl.float32) * added[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["parts", "rows"])
 def merge_kernel(
     outs: tl.tensor,  # [P, R, D]
     lses: tl.tensor,  # [P, R] fp32
@@ -53,7 +53,7 @@ def merge_kernel(
     tl.store(lse + row, m + tl.log(whole), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def merge_pair_kernel(
     out_a: tl.tensor,  # [R, D]
     lse_a: tl.tensor,  # [R] fp32

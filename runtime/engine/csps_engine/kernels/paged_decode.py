@@ -23,7 +23,7 @@ LEAST_ROWS = 16
 PROGRAMS_PER_PROCESSOR = 2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pages_each", "table_row"], do_not_specialize_on_alignment=["table", "lengths"])
 def paged_decode_kernel(
     q: tl.tensor,  # [n, H, D]
     k: tl.tensor,  # [K, slots * page, D]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from csps_engine.kernels.block_sparse import BlockLists, KeyBlocks
+from csps_engine.kernels.blocks import BlockLists, KeyBlocks
 
 
 def attend_rows(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

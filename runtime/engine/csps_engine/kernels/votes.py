@@ -22,7 +22,7 @@ ENOUGH_PROGRAMS = 256
 """Rows are split between programs until there are so many; about two a multiprocessor."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "rows_each", "blocks"])
 def votes_kernel(
     q: tl.tensor,  # [T, H, D]
     lse: tl.tensor,  # [T, H] fp32

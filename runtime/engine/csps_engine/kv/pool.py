@@ -61,6 +61,11 @@ class KvPool:
         start = self._start(slot, tokens)
         return self._k[layer, :, start : start + tokens], self._v[layer, :, start : start + tokens]
 
+    def pages(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Views [kv_heads, slots, page_tokens, head_dim] of all of a layer's K and V."""
+        cut = (self.slots, self.shape.page_tokens)
+        return self._k[layer].unflatten(1, cut), self._v[layer].unflatten(1, cut)
+
     def lookup(self, pages: Sequence[Run]) -> Lookup:
         """Prepare reading `pages` (local pages in order; only the last may be partly filled)."""
         runs = tuple(join_runs(pages, self.shape.page_tokens))

@@ -11,6 +11,7 @@ from csps_engine.kernels import block_sparse, digest, merge, paged_decode, votes
 
 PAGE = 64
 GROUP = 4
+BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def cases(kind: str, size: int) -> list[Case]:
             votes.votes_kernel,
             {"q": kind, "lse": "fp32", "digests": "i8", "scales": "fp32", "votes": "fp32"},
             {"group": GROUP, "size": size, "tile_rows": vote.rows, "tile_blocks": vote.blocks},
-            ("q_token", "q_head", "rows_each"),
+            ("q_token", "q_head"),
             {"num_warps": votes.WARPS},
         ),
         Case(
@@ -68,7 +69,7 @@ def cases(kind: str, size: int) -> list[Case]:
                 **dict.fromkeys(("positions", "row", "count", "first", "begin", "end", "listed"), "i32"),
                 "lse": "fp32",
             },
-            {"group": GROUP, "size": size, "tile_queries": attention.queries, "block_tokens": 32},
+            {"group": GROUP, "size": size, "tile_queries": attention.queries, "block_tokens": BLOCK},
             ("q_token", "q_head", "kv_row"),
             {"num_warps": attention.warps, "num_stages": attention.stages},
         ),

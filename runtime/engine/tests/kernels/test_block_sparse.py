@@ -6,7 +6,8 @@ from draws import SIXTEEN_BIT, assert_near, normal
 from tolerances import STRONG_SCORES
 from torch import Tensor
 
-from csps_engine.kernels.block_sparse import BEFORE_ALL, BlockLists, KeyBlocks, attend_blocks, plan
+from csps_engine.kernels.block_sparse import attend_blocks, plan
+from csps_engine.kernels.blocks import BEFORE_ALL, BlockLists, KeyBlocks
 from csps_engine.kernels.reference import attend_blocks_reference
 
 BLOCK = 32

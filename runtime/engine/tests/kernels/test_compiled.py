@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-KERNELS = ["digest", "votes", "block-sparse", "paged-decode", "merge", "merge-pair"]
+PROGRAMS = {"digest": 16, "votes": 3, "block-sparse": 1, "paged-decode": 5, "merge": 8, "merge-pair": 12}
+"""How many programs of each kernel one multiprocessor holds, at least: registers and shared memory bound it."""
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,14 @@ def compiled() -> dict[str, dict[str, Any]]:
     return {line["kernel"].removesuffix("-bf16-128"): line for line in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_kernel_compiles_for_hopper_and_leaves_room_for_two_programs_on_a_multiprocessor(
+@pytest.mark.parametrize("kernel", PROGRAMS)
+def test_a_kernel_compiles_for_hopper_without_spilling_and_leaves_room_for_others(
     kernel: str, compiled: dict[str, dict[str, Any]]
 ) -> None:
     takes = compiled[kernel]
     assert takes["spilled_bytes"] == 0
-    assert 2 * takes["shared_bytes"] <= 227 * 1024
-    assert 2 * takes["registers"] * takes["threads"] <= 64 * 1024
+    assert PROGRAMS[kernel] * takes["shared_bytes"] <= 227 * 1024
+    assert PROGRAMS[kernel] * takes["registers"] * takes["threads"] <= 64 * 1024
 
 
 def test_prompt_kernels_multiply_on_tensor_cores_by_warp_groups(compiled: dict[str, dict[str, Any]]) -> None:
@@ -42,4 +43,4 @@ def test_prompt_kernels_multiply_on_tensor_cores_by_warp_groups(compiled: dict[s
 
 
 def test_every_kernel_is_compiled(compiled: dict[str, dict[str, Any]]) -> None:
-    assert sorted(compiled) == sorted(KERNELS)
+    assert sorted(compiled) == sorted(PROGRAMS)

@@ -1,0 +1,19 @@
+"""The kernels' launchers as one value. Imports Triton: get it by `choice.kernels_for`."""
+
+from __future__ import annotations
+
+from csps_engine.kernels.block_sparse import attend_blocks
+from csps_engine.kernels.choice import Launchers
+from csps_engine.kernels.digest import digest
+from csps_engine.kernels.merge import merge_pair, merge_parts
+from csps_engine.kernels.paged_decode import attend_pages
+from csps_engine.kernels.votes import neediest
+
+LAUNCHERS = Launchers(
+    digest=digest,
+    neediest=neediest,
+    attend_blocks=attend_blocks,
+    attend_pages=attend_pages,
+    merge_parts=merge_parts,
+    merge_pair=merge_pair,
+)

@@ -1,0 +1,99 @@
+"""The engine's attention behind its one interface, by kernels and by torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from draws import assert_near, normal
+
+from csps_engine.attention.paged import PageTable, ViewedPages, paged_attention
+from csps_engine.attention.partial import Partial, merge, merge_many
+from csps_engine.attention.ragged import attend_each_head
+from csps_engine.core.kvshape import KvShape
+from csps_engine.csa.digest import digest
+from csps_engine.csa.votes import neediest
+from csps_engine.kernels import choice
+from csps_engine.kv.pool import KvPool
+from csps_engine.kv.runs import Run
+
+
+def by(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, this form."""
+    monkeypatch.setenv(choice.VARIABLE, form)
+    choice._asked.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> object:
+    yield
+    choice._asked.cache_clear()
+
+
+def test_the_setting_and_the_device_choose_the_form(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    for form, wanted in [
+        ("torch", False),
+        ("triton", True),
+        ("auto", device.type == "cuda"),
+        ("", device.type == "cuda"),
+    ]:
+        by(form, monkeypatch)
+        assert (choice.kernels_for(torch.empty(2, 64, device=device)) is not None) == wanted
+    by("triton", monkeypatch)
+    assert choice.kernels_for(torch.empty(2, 80, device=device)) is None
+    assert choice.kernels_for(torch.empty(2, 8, device=device)) is None
+    assert choice.kernels_for(torch.empty(2, 64, device=device, dtype=torch.float64)) is None
+
+
+def test_a_step_over_strewn_pages_is_the_same_by_both_forms(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    pool = KvPool(KvShape(layers=2, kv_heads=3, head_dim=64, dtype="float32"), 12, device)
+    for layer in range(2):
+        pool.write(layer, 0, normal(layer, 3, 768, 64).to(device), normal(layer + 2, 3, 768, 64).to(device))
+    held = [[Run(7, 64), Run(2, 64), Run(3, 5)], [Run(9, 1)], [Run(0, 64), Run(1, 64), Run(11, 64), Run(10, 64)]]
+    q = normal(9, 3, 9, 64).to(device)
+    by("torch", monkeypatch)
+    plain = paged_attention(pool, held)
+    by("triton", monkeypatch)
+    fast = paged_attention(pool, held)
+    assert (type(plain), type(fast)) == (ViewedPages, PageTable)
+    for layer in range(2):
+        wanted = plain.attend(layer, q)
+        assert_near(fast.attend(layer, q), Partial(wanted.out.cpu(), wanted.lse.cpu()))
+    assert paged_attention(pool, []).attend(0, q[:0]).out.shape == (0, 9, 64)
+
+
+def test_heads_with_keys_of_their_own_are_the_same_by_both_forms(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    q = normal(1, 30, 6, 64).to(device)
+    counts = [[70, 3], [0, 64], [5, 0]]
+    keys = [[(normal(i, n, 64).to(device), normal(i + 9, n, 64).to(device)) for i, n in enumerate(c)] for c in counts]
+    by("torch", monkeypatch)
+    plain = attend_each_head(q, keys)
+    by("triton", monkeypatch)
+    assert_near(attend_each_head(q, keys), Partial(plain.out.cpu(), plain.lse.cpu()))
+
+
+def test_a_head_without_keys_gets_nothing_by_both_forms(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    none, some = torch.empty(0, 64, device=device), normal(1, 9, 64).to(device)
+    for form in ("torch", "triton"):
+        by(form, monkeypatch)
+        partial = attend_each_head(normal(2, 4, 2, 64).to(device), [[(none, none)], [(some, some)]])
+        assert torch.isneginf(partial.lse[:, 0]).all()
+        assert torch.isfinite(partial.lse[:, 1]).all()
+
+
+def test_merges_digests_and_votes_are_the_same_by_both_forms(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    out, lse = normal(1, 3, 5, 9, 64).to(device), normal(2, 3, 5, 9).to(device)
+    parts = [Partial(*part) for part in zip(out, lse, strict=True)]
+    k = normal(3, 3, 100, 64).to(device)
+    answers = []
+    for form in ("torch", "triton"):
+        by(form, monkeypatch)
+        digests = digest(k, 32)
+        answers.append([*merge(*parts[:2]), *merge_many(out, lse), digests.float(), neediest(out[0], lse[0], digests)])
+    for plain, fast in zip(*answers, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
