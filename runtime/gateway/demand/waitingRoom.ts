@@ -49,6 +49,12 @@ export function createWaitingRoom(settings: WaitingRoomSettings): WaitingRoom {
     }
   }
 
+  /** Once for all that waited. */
+  function tellColdStart(): void {
+    if (sinceMs !== undefined) demand.coldStart.observe((now() - sinceMs) / 1000);
+    sinceMs = undefined;
+  }
+
   return {
     async pass(signal) {
       if (waitMs === 0 || open()) return;
@@ -62,9 +68,7 @@ export function createWaitingRoom(settings: WaitingRoomSettings): WaitingRoom {
       demand.waitingForRanks.inc();
       try {
         await untilOpen(signal);
-        // Told once for all that waited.
-        if (sinceMs !== undefined) demand.coldStart.observe((now() - sinceMs) / 1000);
-        sinceMs = undefined;
+        tellColdStart();
       } finally {
         waiting -= 1;
         demand.waitingForRanks.dec();
