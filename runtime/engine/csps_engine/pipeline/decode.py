@@ -8,6 +8,7 @@ home:    logits, sample;  every rank learns every token
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +18,17 @@ from csps_engine.core.plan import DecodeRow, PageTable, SampledToken, StepPlan, 
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.decode_attention import DecodeAttention, StepPages
-from csps_engine.pipeline.routes import plan_routes
+from csps_engine.pipeline.routes import Routes, plan_routes
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
+
+
+class StepAttention(Protocol):
+    """Attention of one step's rows, layer by layer."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Output [n, H, D] of own rows' q [n, H, D], after storing k, v [n, K, D]. Collective."""
+        ...
 
 
 class DecodeRunner:
@@ -42,9 +51,7 @@ class DecodeRunner:
         mine = [plan.rows[i] for i in routes.mine]
         sampled: list[SampledToken] = []
         if mine or routes.communicates:
-            pages = StepPages(plan, tables, self._pool, self._mesh.rank)
-            attention = DecodeAttention(self._model.config, routes, pages, self._pool, self._mesh)
-            logits = self._model.logits(self._dense(mine, attention))
+            logits = self._model.logits(self._dense(mine, self.attention(plan, tables, routes)))
             sampled = [
                 sample(row_logits, row.sampling, row.position + 1) for row_logits, row in zip(logits, mine, strict=True)
             ]
@@ -52,7 +59,12 @@ class DecodeRunner:
         by_home = [iter(tokens) for tokens in share_tokens(self._mesh, sampled, routes.homes, top)]
         return StepResult({row.request_id: next(by_home[row.home]) for row in plan.rows})
 
-    def _dense(self, mine: list[DecodeRow], attention: DecodeAttention) -> Tensor:
+    def attention(self, plan: StepPlan, tables: Mapping[str, PageTable], routes: Routes) -> StepAttention:
+        """How this step attends; a runner that moves something else than Q replaces it."""
+        pages = StepPages(plan, tables, self._pool, self._mesh.rank)
+        return DecodeAttention(self._model.config, routes, pages, self._pool, self._mesh)
+
+    def _dense(self, mine: list[DecodeRow], attention: StepAttention) -> Tensor:
         model = self._model
         x = model.embed(torch.tensor([row.token_id for row in mine], dtype=torch.long, device=model.device))
         turn = model.turn(torch.tensor([row.position for row in mine], dtype=torch.long, device=model.device))

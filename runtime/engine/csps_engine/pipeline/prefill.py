@@ -8,6 +8,7 @@ the owner of the last token samples; every rank learns the token
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -60,15 +61,28 @@ class PrefillRunner:
 
     def run(self, job: PrefillJob, sink: KvSink, progress: Progress | None = None) -> PrefillResult:
         """Compute the prompt's KV and sample the token after it. Collective; every rank passes the same job."""
-        with torch.inference_mode():
-            return self._run(job, sink, progress)
+        mesh, sent_before = self._mesh, self._mesh.sent_bytes
+        sparse = _sparse(job, mesh, self._csa)
+        mode = choose_mode(self._model.config, mesh.size, job.mode) if sparse is None else "kvGather"
+        attention = sparse or self._exact(mode, len(job.token_ids))
+        result = replace(self.run_with(attention, job, sink, progress), mode=mode)
+        if sparse is None:
+            return result
+        report = sparse.report()
+        return replace(result, sparse=report, sent_bytes=mesh.sent_bytes - sent_before)
 
-    def _run(self, job: PrefillJob, sink: KvSink, progress: Progress | None) -> PrefillResult:
+    def run_with(
+        self, attention: PrefillAttention, job: PrefillJob, sink: KvSink, progress: Progress | None = None
+    ) -> PrefillResult:
+        """The same with an attention of the caller's; the result's mode is then only a guess."""
+        with torch.inference_mode():
+            return self._run(attention, job, sink, progress)
+
+    def _run(
+        self, attention: PrefillAttention, job: PrefillJob, sink: KvSink, progress: Progress | None
+    ) -> PrefillResult:
         model, mesh = self._model, self._mesh
         sent_before = mesh.sent_bytes
-        sparse = _sparse(job, mesh, self._csa)
-        mode = choose_mode(model.config, mesh.size, job.mode) if sparse is None else "kvGather"
-        attention = sparse or self._exact(mode, len(job.token_ids))
         x, turn = self._enter(job, attention.own)
         kv_bytes = 0
         for layer in range(model.config.layers):
@@ -82,8 +96,8 @@ class PrefillRunner:
             if progress is not None:
                 progress(layer + 1, model.config.layers)
         sampled = self._sample(job, attention.last_owner, x)
-        report = None if sparse is None else sparse.report()
-        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before, report)
+        mode: ExactMode = "local" if mesh.size == 1 else "kvGather"
+        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before)
 
     def _exact(self, mode: ExactMode, tokens: int) -> PrefillAttention:
         mesh, config = self._mesh, self._model.config

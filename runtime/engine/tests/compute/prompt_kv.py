@@ -98,6 +98,7 @@ def decode(
     ranks: int,
     seed: int = 0,
     sampling: Sequence[Sampling] | None = None,
+    runner: type[DecodeRunner] = DecodeRunner,
 ) -> list[list[int]]:
     """Tokens after each prompt (the prefill's first), all in one batch; pages and homes are strewn by `seed`."""
     rng = random.Random(seed)
@@ -112,14 +113,14 @@ def decode(
         pool = KvPool(model.config.kv_shape("float32"), sum(pages))
         for prompt, own in zip(prompts, places, strict=True):
             store(pool, prompt.kv, own, mesh.rank)
-        runner = DecodeRunner(model, mesh, pool)
+        step_runner = runner(model, mesh, pool)
         streams = [[prompt.first.token_id] for prompt in prompts]
         for step in range(steps):
             rows = [
                 DecodeRow(str(i), homes[i], streams[i][-1], lengths[i] + step, drawn[i]) for i in range(len(prompts))
             ]
             tables = {str(i): PageTable(places[i], lengths[i] + step) for i in range(len(prompts))}
-            result = runner.step(StepPlan(tuple(rows)), tables)
+            result = step_runner.step(StepPlan(tuple(rows)), tables)
             for i, stream in enumerate(streams):
                 stream.append(result.sampled[str(i)].token_id)
         return streams

@@ -1,0 +1,1 @@
+"""What the engine is measured against: other ways to use several ranks, over the same model, attention and mesh."""
