@@ -14,15 +14,20 @@ import type { Telemetry } from "../kube/telemetry.ts";
 import { HealthChecks } from "../observability/health.ts";
 import { healthPages, metricsPages, serve } from "../observability/http.ts";
 import type { Logger } from "../observability/logger.ts";
-import { addStateMetrics, createMetrics } from "../observability/metrics.ts";
+import { addStateMetrics, createMetrics, type Metrics } from "../observability/metrics.ts";
 import { kubeTelemetry } from "../observability/telemetry.ts";
 import { defaultGangPolicy, type GangPolicy } from "../planning/gang/plan.ts";
 import { PlacementLedger } from "../ranks/capacity.ts";
 import type { GangContext } from "../ranks/context.ts";
 import { RankClients } from "../ranks/engines.ts";
 import { GangRecords } from "../ranks/record.ts";
+import { PoolMemories } from "../rebalancer/memory.ts";
+import { rebalanceMeters } from "../rebalancer/meters.ts";
+import { registerRebalancer } from "../rebalancer/register.ts";
+import { RecordKeeper } from "../records/keeper.ts";
 import { type Caches, createCaches, ownedInformers } from "./caches.ts";
 import type { OperatorOptions } from "./options.ts";
+import { poolStates } from "./poolStates.ts";
 import { StateStores } from "./stateStores.ts";
 
 export interface RunningOperator {
@@ -85,7 +90,7 @@ export async function startOperator(
         onLost: leave,
       })
     : undefined;
-  const acting = assemble({ options, around, cluster, caches, telemetry, fence: () => term.fence });
+  const acting = assemble({ options, around, cluster, caches, metrics, telemetry, fence: () => term.fence });
   const begin = (): void => {
     if (term.begun) return;
     term.begun = true;
@@ -118,6 +123,7 @@ interface Parts {
   readonly around: Surroundings;
   readonly cluster: Cluster;
   readonly caches: Caches;
+  readonly metrics: Metrics;
   readonly telemetry: Telemetry;
   readonly fence: () => number;
 }
@@ -128,8 +134,8 @@ interface Acting {
   close(): Promise<void>;
 }
 
-/** The three controllers with what they share. */
-function assemble({ options, around, cluster, caches, telemetry, fence }: Parts): Acting {
+/** The controllers and loops with what they share. */
+function assemble({ options, around, cluster, caches, metrics, telemetry, fence }: Parts): Acting {
   const recorder = new EventRecorder({ cluster });
   const events = { record: logged(around.logger, recorder) };
   const nowMs = Date.now;
@@ -147,6 +153,20 @@ function assemble({ options, around, cluster, caches, telemetry, fence }: Parts)
     rankClients,
     records: new GangRecords(),
     policy: around.gangPolicy ?? defaultGangPolicy,
+    fence,
+    nowMs,
+  };
+  const rebalancer = {
+    pools: caches.pools.store,
+    pods: caches.pods.store,
+    nodes: caches.nodes.store,
+    rankClients,
+    gangRecords: gangs.records,
+    keeper: new RecordKeeper(cluster),
+    memories: new PoolMemories(),
+    events,
+    meters: rebalanceMeters(metrics),
+    stateOf: poolStates(cluster, stateStores, nowMs),
     fence,
     nowMs,
   };
@@ -177,6 +197,7 @@ function assemble({ options, around, cluster, caches, telemetry, fence }: Parts)
     ),
     registerGroups(gangs, { ...sources, gangs: caches.groups }, telemetry),
     registerPools(gangs, { ...sources, gangs: caches.pools }, telemetry),
+    registerRebalancer(rebalancer, caches.pools, telemetry),
   ];
   const close = async (): Promise<void> => {
     await Promise.all([rankClients.close(), stateStores.close()]);

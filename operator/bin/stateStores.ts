@@ -42,6 +42,11 @@ export class StateStores implements StateStoreAccess {
     return await this.#ask(target, (state) => state.clear(this.#fence()));
   }
 
+  /** The cluster state of a deployment; a sentence when the URL can't be read. Its calls have their own deadline. */
+  async of(target: Omit<StateStoreTarget, "deadlineMs">): Promise<ClusterState | string> {
+    return this.#connect(target);
+  }
+
   async release(deployment: string): Promise<void> {
     const connection = this.#connections.get(deployment);
     this.#connections.delete(deployment);
@@ -73,7 +78,11 @@ export class StateStores implements StateStoreAccess {
   }
 
   /** A sentence when the URL can't be read. */
-  async #connect({ deployment, url, ca }: StateStoreTarget): Promise<ClusterState | string> {
+  async #connect({
+    deployment,
+    url,
+    ca,
+  }: Omit<StateStoreTarget, "deadlineMs">): Promise<ClusterState | string> {
     const known = this.#connections.get(deployment);
     if (known?.url === url && known.ca === ca) return known.state;
     if (known !== undefined) await this.release(deployment);

@@ -14,6 +14,8 @@ const reconcileSeconds = [
 const queueSeconds = [0.001, 0.01, 0.1, 1, 10, 100, 1000];
 const listSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60];
 
+const stallSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A registry of its own, so that two operators in one process, as in tests, do not share counts. */
@@ -90,6 +92,36 @@ export function createMetrics(version: string) {
     ),
     listItems: gauge("csps_list_items", "Objects that the last full list held", ["resource"]),
     watchesEnded: counter("csps_watches_ended_total", "Watches that ended, by cause", ["resource", "cause"]),
+    rebalanceState: gauge(
+      "csps_rebalance_state",
+      "1 for the reason of the last look at a decode pool: what was decided, or why nothing was",
+      ["namespace", "name", "reason"],
+    ),
+    rebalanceDecisions: counter("csps_rebalance_decisions_total", "Looks at a decode pool by their reason", [
+      "namespace",
+      "name",
+      "reason",
+    ]),
+    rebalanceMoves: counter(
+      "csps_rebalance_moves_total",
+      "Moves of KV pages that were ordered, by how each ended, and calls that failed by their code",
+      ["namespace", "name", "outcome"],
+    ),
+    rebalanceBytes: counter("csps_rebalance_bytes_total", "Bytes of KV in moves that were committed", [
+      "namespace",
+      "name",
+    ]),
+    rebalanceStallSeconds: histogram(
+      "csps_rebalance_stall_seconds",
+      "Time that a commit added to a decode step",
+      ["namespace", "name"],
+      stallSeconds,
+    ),
+    rebalanceImbalance: gauge(
+      "csps_rebalance_imbalance_ratio",
+      "How far the most loaded rank is above the mean of its pool: max / mean - 1",
+      ["namespace", "name", "quantity"],
+    ),
     eventsDropped: counter("csps_events_dropped_total", "Kubernetes Events that were not written", [
       "reason",
     ]),

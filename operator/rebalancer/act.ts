@@ -1,0 +1,110 @@
+/** Carries decisions out: records a move before it is ordered, and gives its record back when it is over. */
+import { RankFailure } from "../../runtime/wire/rankFailure.ts";
+import type { MoveState } from "../../runtime/wire/schema/move.ts";
+import type { DecodePool } from "../kube/object.ts";
+import { type Move, type MoveIntent, planFollow } from "../planning/rebalance/move.ts";
+import type { PoolSnapshot, RebalancePolicy } from "../planning/rebalance/pool.ts";
+import type { RebalancerContext } from "./context.ts";
+import { type Ledger, recordOf } from "./ledger.ts";
+import type { PoolView } from "./observe.ts";
+
+const orderDeadlineMs = 3_000;
+/** A record outlives its move by this much, so that a leader that was away for a while still finds it. */
+const recordLivesMs = 120_000;
+/** A move that was recorded and not taken for so long is given up. */
+export const orderMs = 10_000;
+
+export interface Turn {
+  readonly context: RebalancerContext;
+  readonly pool: DecodePool;
+  readonly view: PoolView;
+  readonly ledger: Ledger;
+  readonly policy: RebalancePolicy;
+  readonly signal: AbortSignal;
+}
+
+/** Goes on with what was recorded; returns what is still under way. */
+export async function followMoves(turn: Turn, snapshot: PoolSnapshot): Promise<readonly MoveIntent[]> {
+  const { context, pool, view, ledger } = turn;
+  const reports = new Map(view.inventory.moves.map((move) => [move.moveId, move]));
+  const balances = pool.spec.rebalance.mode === "Enabled";
+  const open: MoveIntent[] = [];
+  for (const intent of ledger.intents) {
+    const { move } = intent;
+    const report = reports.get(move.moveId);
+    // A rank that leaves is emptied whatever the mode.
+    const wanted = balances || leaves(turn, move.from);
+    const { action } = planFollow(intent, report, snapshot, { orderMs, wanted });
+    if (action === "release") {
+      await ledger.state.endMove(move, context.fence());
+      tellEnd(turn, move, report);
+      continue;
+    }
+    if (action === "order") await order(turn, move);
+    if (action === "cancel") await cancel(turn, move);
+    open.push(intent);
+  }
+  return open;
+}
+
+export function leaves({ view }: Pick<Turn, "view">, rankId: string): boolean {
+  return view.inventory.ranks.some((rank) => rank.rankId === rankId && rank.draining);
+}
+
+/** Returns those that were begun; a sentence when another leader has taken over. */
+export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<readonly Move[] | string> {
+  const { context, pool, ledger, policy } = turn;
+  const begun: Move[] = [];
+  for (const planned of moves) {
+    const nowMs = context.nowMs();
+    // Told apart from an earlier try: the pool answers a repeated order with what became of the first.
+    const move = { ...planned, moveId: `${planned.moveId}~${nowMs.toString(36)}` };
+    const record = recordOf(move, pool.metadata.name, { nowMs, deadlineMs: policy.moveDeadlineMs });
+    const lease = await ledger.state.beginMove(
+      record,
+      context.fence(),
+      policy.moveDeadlineMs + recordLivesMs,
+    );
+    if (lease.ok && lease.value === "stale") return "another operator with a newer term moves pages";
+    if (!lease.ok || lease.value !== "accepted") continue;
+    begun.push(move);
+    context.meters.moved(nameOf(pool), "ordered");
+    await order(turn, move);
+  }
+  return begun;
+}
+
+/** A failed call is no answer: the next look shows whether the pool took the order, and orders again if not. */
+async function order({ context, view, policy, signal, pool }: Turn, move: Move): Promise<void> {
+  const { order: body } = recordOf(move, "", { nowMs: 0, deadlineMs: policy.moveDeadlineMs });
+  try {
+    const call = { deadlineMs: orderDeadlineMs, signal };
+    await view.client.move(view.inventory.coordinator, { ...body, fence: context.fence() }, call);
+  } catch (error) {
+    context.meters.moved(nameOf(pool), outcomeOf(error));
+  }
+}
+
+async function cancel({ context, view, signal, pool }: Turn, { moveId }: Move): Promise<void> {
+  try {
+    const call = { deadlineMs: orderDeadlineMs, signal };
+    await view.client.cancelMove(view.inventory.coordinator, { moveId, fence: context.fence() }, call);
+  } catch (error) {
+    context.meters.moved(nameOf(pool), outcomeOf(error));
+  }
+}
+
+function outcomeOf(error: unknown): string {
+  return error instanceof RankFailure ? error.code : "internal";
+}
+
+function tellEnd({ context, pool }: Turn, move: Move, report: MoveState | undefined): void {
+  const name = nameOf(pool);
+  context.meters.moved(name, report?.phase ?? "released");
+  if (report?.phase === "committed")
+    context.meters.committed(name, { bytes: move.bytes, stallMs: report.stallMs });
+}
+
+export function nameOf({ metadata }: DecodePool): { namespace: string; name: string } {
+  return { namespace: metadata.namespace ?? "", name: metadata.name };
+}
