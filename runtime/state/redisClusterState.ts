@@ -9,6 +9,9 @@ import { stateProblem } from "./stateProblem.ts";
 import type { VerbArguments, VerbName } from "./verbs.ts";
 import { argumentsOf, keysOf, loadVerbs } from "./verbs.ts";
 
+/** Redis serves nobody else while a page is made: a millisecond or so. */
+const shardsPerPage = 500;
+
 export interface RedisSettings {
   /** See redisAddress.ts for its forms. */
   readonly url: string;
@@ -73,7 +76,22 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
       ),
     removeShards: (requestId, epoch) =>
       call("shard_remove", { requestId, epoch }, ([tag]) => (tag === "stale" ? "stale" : tag === "removed")),
-    listShards: () => call("shard_list", { nowMs: now() }, ([, ...maps]) => readable(shardMap, maps)),
+    async listShards() {
+      const found = new Map<string, ShardMap>();
+      let cursor = "0";
+      do {
+        const page = await call(
+          "shard_list",
+          { nowMs: now(), cursor, count: shardsPerPage },
+          ([, next = "0", ...maps]) => ({ next, maps: readable(shardMap, maps) }),
+        );
+        if (!page.ok) return page;
+        // A map may come twice while Redis grows its table; the later one is the newer.
+        for (const map of page.value.maps) found.set(map.requestId, map);
+        cursor = page.value.next;
+      } while (cursor !== "0");
+      return { ok: true, value: [...found.values()] };
+    },
     beginMove: (move, fence, ttlMs) =>
       call(
         "move_begin",

@@ -183,6 +183,17 @@ export function describeClusterState(name: string, store: Store): void {
       expect(valueOf(await state.beginMove(other, 4, 1_000))).toBe("accepted");
     });
 
+    it("lists thousands of shard maps, each once", async () => {
+      const { state } = fresh();
+      const ids = Array.from({ length: 2_500 }, (_, index) => `r${String(index)}`);
+      for (const written of await Promise.all(
+        ids.map((requestId) => state.putShards(aMap({ requestId }), 9_000)),
+      ))
+        expect(written.ok).toBe(true);
+      const listed = valueOf(await state.listShards()).map((map) => map.requestId);
+      expect(listed.sort()).toEqual(ids.sort());
+    });
+
     it("never moves the fence back", async () => {
       const { state } = fresh();
       expect(valueOf(await state.checkFence(0))).toBe("current");

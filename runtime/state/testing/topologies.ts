@@ -142,6 +142,7 @@ export const verbCommands: readonly string[] = [
     "+hset",
     "+hdel",
     "+hvals",
+    "+hscan",
     "+hgetall",
     "+hlen",
     "+hexists",
