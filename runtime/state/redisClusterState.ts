@@ -1,6 +1,7 @@
 /** The cluster state on Redis: each call is one Lua verb under a deadline; failures are answers and are told. */
 import type { z } from "zod";
 import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
+import type { ShardMap } from "./domain.ts";
 import { moveRecord, rankReport, shardMap } from "./domain.ts";
 import { parseRedisAddress } from "./redisAddress.ts";
 import type { RedisConnection } from "./redisConnection.ts";
