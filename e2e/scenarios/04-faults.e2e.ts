@@ -119,6 +119,36 @@ test("streams do not notice the loss of Redis, and it comes back", { timeout: 10
 });
 
 test(
+  "a Redis that is wiped, its connections cut, has the whole index again within 10 s; no stream notices",
+  { timeout: 10 * MINUTE },
+  async () => {
+    const undisturbed = await stream();
+    const [redis] = await pods(`csps.io/deployment=${world.deployment},csps.io/role=state`);
+    const ranks = [...(await rankPods("prefill")), ...(await rankPods("decode"))].length;
+    const ask = async (...words: string[]): Promise<string> => {
+      const script = `REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/redis.conf) redis-cli "$@"`;
+      const inside = ["exec", "-n", world.namespace, redis?.metadata.name ?? "", "--", "sh", "-c", script];
+      return (await kubectl([...inside, "redis-cli", ...words])).trim();
+    };
+    const key = (name: string): string => `csps:{${world.namespace}/${world.deployment}}:${name}`;
+    const outcomes = await streamsThrough(async () => {
+      const held = await ask("HKEYS", key("shards"));
+      expect(held.split("\n")).toHaveLength(4);
+      const wipedMs = Date.now();
+      await ask("FLUSHALL");
+      await ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+      await eventually("the index to be whole again", 10_000, async () => {
+        const back = await ask("HKEYS", key("shards"));
+        expect(back.split("\n").toSorted()).toEqual(held.split("\n").toSorted());
+        expect(await ask("HLEN", key("ranks"))).toBe(String(ranks));
+      });
+      console.log(`   the index was whole again after ${Date.now() - wipedMs} ms`);
+    });
+    expectWhole(outcomes, undisturbed);
+  },
+);
+
+test(
   "streams do not notice the loss of the operator, which comes back and heals",
   { timeout: 10 * MINUTE },
   async () => {
