@@ -27,6 +27,7 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     CSPS_TENSOR_PARALLEL: String(design.tensorParallel.degree),
     CSPS_SP_MODE: design.mode,
     CSPS_KV_BYTES: kvBytes(design.kvCacheMemory),
+    CSPS_DRAIN_GRACE_MS: String(drainGraceMs(design.rank.terminationGracePeriodSeconds)),
     CSPS_LOG_LEVEL: "info",
   };
   const fromPod: Record<keyof Pick<RankEnvironment, "CSPS_INCARNATION" | "CSPS_ADDRESS">, string> = {
@@ -37,6 +38,13 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     ...Object.entries(values).map(([name, value]) => ({ name, value })),
     ...Object.entries(fromPod).map(([name, fieldPath]) => ({ name, valueFrom: { fieldRef: { fieldPath } } })),
   ];
+}
+
+/** After this the process still has to close its connections before the kubelet kills it. */
+const closingSeconds = 5;
+
+function drainGraceMs(gracePeriodSeconds: number): number {
+  return Math.max(0, gracePeriodSeconds - closingSeconds) * 1000;
 }
 
 /** Whole bytes of a quantity; empty, the engine's default, when there is none. */

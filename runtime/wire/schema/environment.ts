@@ -31,6 +31,9 @@ export const rankEnvironment = z
     CSPS_KV_BYTES: z
       .string()
       .describe("Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"),
+    CSPS_DRAIN_GRACE_MS: z
+      .string()
+      .describe("Time after SIGTERM for handing over KV; shorter than the pod's grace period"),
     CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
   })
   .describe("Environment of a rank's container: the operator sets it, the engine reads it");
