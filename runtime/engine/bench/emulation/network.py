@@ -14,6 +14,8 @@ INTERFACE = "e0"
 BURST_BYTES = 128 * 1024
 QUEUE_MS = 100
 COMMAND_TIMEOUT_S = 20
+CONGESTION_CONTROL = "net.ipv4.tcp_congestion_control=reno"
+"""BBR takes the pauses of a process at its quota for a slower link and settles at half of the shaped rate."""
 
 
 class NetworkError(RuntimeError):
@@ -65,6 +67,7 @@ class Network:
         _run("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
         _run("ip", "-n", name, "addr", "add", f"{address(rank)}/{SUBNET.prefixlen}", "dev", INTERFACE)
         _run("ip", "-n", name, "link", "set", INTERFACE, "up")
+        _run("ip", "netns", "exec", name, "sysctl", "-q", "-w", CONGESTION_CONTROL)
         for namespace, device in ((name, INTERFACE), (switch, port)):
             shaper = ["rate", f"{link.mbit}mbit", "burst", str(BURST_BYTES), "latency", f"{QUEUE_MS}ms"]
             _run("tc", "-n", namespace, "qdisc", "add", "dev", device, "root", "handle", "1:", "tbf", *shaper)

@@ -7,6 +7,8 @@ from pathlib import Path
 from bench.emulation.names import own_name, stale
 
 PERIOD_US = 20_000
+V1_SHARES, V2_WEIGHT = 262_144, 10_000
+"""The largest there are: what else runs on the machine gives way, so that a rank gets its quota."""
 V1, V2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
 
 
@@ -34,9 +36,11 @@ class CpuQuotas:
         quota_us = round(cores * PERIOD_US)
         if self._version2:
             (path / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
+            (path / "cpu.weight").write_text(str(V2_WEIGHT))
         else:
             (path / "cpu.cfs_period_us").write_text(str(PERIOD_US))
             (path / "cpu.cfs_quota_us").write_text(str(quota_us))
+            (path / "cpu.shares").write_text(str(V1_SHARES))
         return path
 
     def remove(self) -> None:

@@ -7,7 +7,6 @@ over gloo on CPUs and NCCL on GPUs.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from csps_engine.comm.direct_gloo import DirectGloo
 from csps_engine.comm.local import LocalMesh
 from csps_engine.comm.mesh import Mesh, MeshBroken
 
@@ -59,12 +59,14 @@ class GroupMesh:
         self._aborted = threading.Event()
         self._under_way = 0
         try:
-            self._control: Any = _in_order_gloo(dist.PrefixStore("control", store), rank, size, timeout)
-            self._data: Any = self._control
+            self._control: Any = dist.ProcessGroupGloo(dist.PrefixStore("control", store), rank, size, timeout)
+            self._groups = [self._control]
+            self._data: Any = DirectGloo(self._control, rank, size)
             if device.type == "cuda":
                 options = dist.ProcessGroupNCCL.Options()
                 options._timeout = timeout
                 self._data = dist.ProcessGroupNCCL(dist.PrefixStore("data", store), rank, size, options)
+                self._groups.append(self._data)
         except RuntimeError as error:
             raise self._broken(error) from error
 
@@ -100,7 +102,7 @@ class GroupMesh:
     def abort(self) -> None:
         self._aborted.set()
         if hasattr(self._control, "abort"):
-            for group in {self._control, self._data}:
+            for group in self._groups:
                 group.abort()
         elif self._under_way == 0:
             self._leave()
@@ -109,6 +111,7 @@ class GroupMesh:
         # For releases of torch whose gloo groups cannot be aborted. Dropping one closes its connections, which
         # wakes the peers; but while a collective is under way that would block all of Python until it ends.
         self._control = self._data = None
+        self._groups.clear()
 
     def _broadcast(self, tensor: Tensor, src: int) -> None:
         options = dist.BroadcastOptions()
@@ -137,22 +140,6 @@ class GroupMesh:
 
     def _broken(self, error: RuntimeError) -> MeshBroken:
         return MeshBroken(f"rank {self.rank} of {self.size}: {error}")
-
-
-def _in_order_gloo(store: dist.Store, rank: int, size: int, timeout: timedelta) -> Any:
-    """A gloo group that runs its collectives one after another.
-
-    By default two share the link, so that the first of several pieces under way arrives hardly before the second;
-    a pipeline that computes on pieces as they arrive would wait for both.
-    """
-    gloo: Any = dist.ProcessGroupGloo
-    options = gloo._Options()
-    options._timeout = timeout
-    options._threads = 1
-    named = os.environ.get("GLOO_SOCKET_IFNAME", "")
-    devices = [gloo.create_device(interface=name) for name in named.split(",") if name]
-    options._devices = devices or [gloo.create_default_device()]
-    return gloo(store, rank, size, options)
 
 
 def _fill(target: Tensor, payload: bytes) -> None:

@@ -19,7 +19,7 @@ from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
 SPAN_SECONDS = 0.08
 MAX_REPEATS = 2000
 FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
-LINEAR_TOKENS = 256
+LINEAR_TOKENS = 128
 QUERIES, KEYS = 256, 1024
 
 
@@ -75,6 +75,7 @@ def _link_bytes(mesh: Mesh) -> float:
     if mesh.size == 1:
         return float("inf")
     size = FIRST_BYTES
+    _exchange(mesh, size)
     took = _exchange_seconds(mesh, size)
     while took < SPAN_SECONDS and size < LARGEST_BYTES:
         size *= 4
@@ -96,9 +97,10 @@ def _exchange(mesh: Mesh, each_way_bytes: int) -> None:
 
 
 def _slowest(mesh: Mesh, work: Callable[[], object], span_seconds: float = SPAN_SECONDS) -> float:
-    """Seconds of `work` on the slowest rank, repeated over `span_seconds` (0: once); equal on all ranks."""
-    work()
-    _settle(mesh)
+    """Seconds of `work` on the slowest rank, repeated over `span_seconds` (0: once, without a trial before); equal on all ranks."""
+    if span_seconds > 0:
+        work()
+        _settle(mesh)
     began = time.perf_counter()
     work()
     _settle(mesh)

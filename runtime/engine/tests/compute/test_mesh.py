@@ -92,6 +92,41 @@ def test_a_silent_peer_breaks_the_mesh_after_the_timeout() -> None:
     assert waited < 20
 
 
+@pytest.mark.parametrize("ending", ["silence", "abort"])
+def test_a_rank_waiting_for_tensors_learns_that_they_will_not_come(ending: str) -> None:
+    over = threading.Event()
+
+    def keep_back_or_wait(mesh: Mesh) -> str:
+        mesh.barrier()
+        if mesh.rank == 1:
+            if ending == "abort":
+                mesh.abort()
+            over.wait(30)
+            return "kept back"
+        sent = torch.zeros(2, 1000)
+        pending = mesh.all_to_all_single(torch.empty(2, 1000), sent, [1, 1], [1, 1])
+        with pytest.raises(MeshBroken, match="rank 0 of 2"):
+            pending.wait()
+        over.set()
+        return "told"
+
+    assert on_ranks(2, keep_back_or_wait, timeout_s=1 if ending == "silence" else 20) == ["told", "kept back"]
+
+
+def test_of_several_exchanges_under_way_each_brings_its_own_rows() -> None:
+    def exchange(mesh: Mesh) -> bool:
+        outs = [torch.empty(3, 2) for _ in range(5)]
+        pending = [
+            mesh.all_to_all_single(out, torch.full((3, 2), 10.0 * n + mesh.rank), [1] * 3, [1] * 3)
+            for n, out in enumerate(outs)
+        ]
+        for each in pending:
+            each.wait()
+        return all(out[peer, 0] == 10.0 * n + peer for n, out in enumerate(outs) for peer in range(3))
+
+    assert on_ranks(3, exchange) == [True] * 3
+
+
 def test_ranks_that_do_not_come_in_time_break_the_forming() -> None:
     with pytest.raises(MeshBroken):
         form_mesh(dist.HashStore(), 0, 2, timedelta(seconds=1))

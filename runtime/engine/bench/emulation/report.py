@@ -1,0 +1,80 @@
+"""The table of a run: medians, spread, ratios, bytes and waiting."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.emulation.suites import Case
+
+WIDTHS = "{:34}{:>10}{:>17}{:>9}{:>17}{:>12}{:>9}"
+HEADS = ("", "median s", "lowest-highest", "ratio", "lowest-highest", "sent MB", "waited")
+
+
+@dataclass
+class Measured:
+    """A case and what its ranks answered, by repeat and rank."""
+
+    case: Case
+    answers: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> list[float]:
+        """By repeat: the slowest rank's time of a prompt, or its mean step."""
+        return [max(_seconds(answer) for answer in ranks) for ranks in self.answers]
+
+    @property
+    def sent_bytes(self) -> int:
+        """By all ranks together, of a prompt or of a step (the bytes do not vary)."""
+        return sum(int(answer.get("sent_bytes", 0)) or int(answer["step_bytes"][-1]) for answer in self.answers[-1])
+
+    @property
+    def waited_share(self) -> float:
+        """Of the time, on the rank that waited longest; medians over repeats."""
+        shares = [max(a.get("waited", 0.0) / _seconds(a) for a in ranks) for ranks in self.answers]
+        return statistics.median(shares)
+
+    @property
+    def predicted(self) -> list[float]:
+        """Layer times measured over predicted, where the ranks predicted them."""
+        return [
+            seconds / ranks[0]["predicted_layer"]
+            for ranks in self.answers
+            if "predicted_layer" in ranks[0]
+            for seconds in ranks[0]["layer_seconds"]
+        ]
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """One row a case; a ratio above 1 is a gain over the row it is compared with, repeat by repeat."""
+    by_name = {one.case.name: one for one in measured}
+    lines = [WIDTHS.format(*HEADS)]
+    for one in measured:
+        pairs = zip(by_name[one.case.against].seconds, one.seconds, strict=True)
+        ratios = [theirs / ours for theirs, ours in pairs]
+        spread, ratio_spread = (f"{min(column):.3f}-{max(column):.3f}" for column in (one.seconds, ratios))
+        lines.append(
+            WIDTHS.format(
+                one.case.name,
+                f"{statistics.median(one.seconds):.3f}",
+                spread,
+                f"{statistics.median(ratios):.3f}",
+                ratio_spread,
+                f"{one.sent_bytes / 1e6:.3f}",
+                f"{100 * one.waited_share:.0f} %",
+            )
+        )
+    errors = sorted(abs(ratio - 1) for one in measured for ratio in one.predicted)
+    if errors:
+        p90 = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
+        lines.append(
+            f"cost model: {len(errors)} layers, error of the prediction {100 * statistics.median(errors):.0f} % "
+            f"in the median, {100 * p90:.0f} % at p90"
+        )
+    return "\n".join(lines)
+
+
+def _seconds(answer: dict[str, Any]) -> float:
+    return float(answer["wall"]) if "wall" in answer else statistics.mean(answer["step_seconds"])
