@@ -58,18 +58,31 @@ def header_from_json(document: dict[str, Any]) -> FrameHeader:
     """Raises TransferBroken when a field is missing or of the wrong form."""
     try:
         return FrameHeader(
-            request_id=str(document["requestId"]),
-            incarnation=str(document["incarnation"]),
-            version=int(document["version"]),
-            layer=int(document["layer"]),
-            pages=tuple(IncomingPage(int(p), int(s), int(t)) for p, s, t in document["pages"]),
-            dtype=str(document["dtype"]),
-            kv_heads=int(document["kvHeads"]),
-            head_dim=int(document["headDim"]),
-            crc32=int(document["crc32"]),
+            request_id=_text(document["requestId"]),
+            incarnation=_text(document["incarnation"]),
+            version=_whole(document["version"]),
+            layer=_whole(document["layer"]),
+            pages=tuple(IncomingPage(_whole(p), _whole(s), _whole(t)) for p, s, t in document["pages"]),
+            dtype=_text(document["dtype"]),
+            kv_heads=_whole(document["kvHeads"]),
+            head_dim=_whole(document["headDim"]),
+            crc32=_whole(document["crc32"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TransferBroken(f"malformed frame header: {error!r}") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    value.encode()  # JSON can name half a surrogate pair, which no answer could repeat
+    return value
 
 
 def send_json(connection: socket.socket, document: dict[str, Any]) -> None:
@@ -88,7 +101,7 @@ def receive_json(connection: socket.socket) -> dict[str, Any] | None:
         raise TransferBroken(f"a header of {length} bytes is longer than {MAX_HEADER_BYTES}")
     try:
         document = json.loads(receive_exactly(connection, length))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TransferBroken(f"malformed JSON: {error}") from error
     if not isinstance(document, dict):
         raise TransferBroken("a header must be a JSON object")

@@ -129,7 +129,7 @@ class TransferServer:
 
     def _greet(self, connection: socket.socket) -> None:
         hello = receive_json(connection) or {}
-        if not hmac.compare_digest(str(hello.get("token", "")).encode(), self._token.encode()):
+        if not hmac.compare_digest(str(hello.get("token", "")).encode(errors="replace"), self._token.encode()):
             send_json(connection, {"code": "unauthorized", "message": "the transfer token is wrong"})
             raise TransferBroken("wrong token")
         send_json(connection, {})
