@@ -1,22 +1,29 @@
-"""Models in GGUF files (llama architecture, any quantization that the gguf library can expand)."""
+"""Models in GGUF files: the Llama and Qwen architectures, any quantization that the gguf library can expand."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFReader, ReaderTensor
+from gguf import GGML_QUANT_SIZES, GGUFReader, ReaderTensor
 from gguf.quants import dequantize
 from torch import Tensor
 
 from csps_engine.model.config import ModelConfig, ModelError, RopeScaling
-from csps_engine.model.weights import TensorNames
+from csps_engine.model.gguf_blocks import block_weights, take_apart
+from csps_engine.model.packed_matrix import Groups
+from csps_engine.model.rope import yarn_magnitude
+from csps_engine.model.tensor_names import Part, TensorNames
 
 EXPANDED_ROWS = 2048
 
-GGUF_NAMES = TensorNames(
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+"""Mistral's files say llama."""
+
+NAMES = TensorNames(
     embed="token_embd.weight",
     norm="output_norm.weight",
     head="output.weight",
@@ -29,8 +36,11 @@ GGUF_NAMES = TensorNames(
     gate="blk.{}.ffn_gate.weight",
     up="blk.{}.ffn_up.weight",
     down="blk.{}.ffn_down.weight",
+    q_norm="blk.{}.attn_q_norm.weight",
+    k_norm="blk.{}.attn_k_norm.weight",
     halves_rope=False,
 )
+DIVISORS = "rope_freqs.weight"
 
 
 class GgufFile:
@@ -40,69 +50,116 @@ class GgufFile:
         self._path = path
         try:
             self._reader = GGUFReader(path)
-        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            self._tensors: dict[str, ReaderTensor] = {tensor.name: tensor for tensor in self._reader.tensors}
+        except (ValueError, IndexError, KeyError, TypeError, ArithmeticError, OSError, MemoryError) as error:
             raise ModelError(f"{path.name} is not a whole GGUF file: {error}") from error
-        self._tensors: dict[str, ReaderTensor] = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    @property
+    def names(self) -> TensorNames:
+        # Converters reorder the rows of q and k to interleaved pairs for the llama architecture only.
+        return replace(NAMES, halves_rope=self._architecture() != "llama")
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         tensor = self._tensors.get(name)
         # GGUF lists the fastest dimension first.
         return None if tensor is None else tuple(int(size) for size in reversed(tensor.shape))
 
-    def read(self, name: str) -> Tensor:
-        tensor = self._tensors[name]
-        values = np.empty(tuple(reversed(tensor.shape)), dtype=np.float32)
+    def read(self, part: Part) -> Tensor:
+        tensor = self._tensors[part.name]
+        stored = tensor.data[part.rows]
+        rows, columns = (len(stored), *part.shape[1:]), part.columns
+        values = np.empty((rows[0], len(range(part.shape[1])[columns])) if len(rows) == 2 else rows, dtype=np.float32)
         try:
             # Some rows at a time: the library's scratch space is several times what it expands.
             for row in range(0, len(values), EXPANDED_ROWS):
-                rows = slice(row, row + EXPANDED_ROWS)
-                values[rows] = dequantize(tensor.data[rows], tensor.tensor_type)
+                expanded = dequantize(stored[row : row + EXPANDED_ROWS], tensor.tensor_type)
+                values[row : row + EXPANDED_ROWS] = expanded if len(rows) == 1 else expanded[:, columns]
         except NotImplementedError as error:
-            raise ModelError(f"tensor {name} has the unsupported type {tensor.tensor_type.name}") from error
+            raise ModelError(f"tensor {part.name} has the unsupported type {tensor.tensor_type.name}") from error
         return torch.from_numpy(values)
+
+    def groups(self, part: Part) -> Groups | None:
+        tensor, width = self._tensors[part.name], part.shape[1]
+        start, stop, _ = part.columns.indices(width)
+        weights = block_weights(tensor.tensor_type)
+        if weights == 1 or start % weights or stop % weights:
+            return None  # not in blocks, or the cut goes through one
+        size = int(GGML_QUANT_SIZES[tensor.tensor_type][1])
+        return take_apart(tensor.data[part.rows, start // weights * size : stop // weights * size], tensor.tensor_type)
 
     def config(self) -> ModelConfig:
         """Hyper-parameters from the file's metadata. Raises ModelError for what cannot be served."""
-        architecture = self._field("general.architecture")
-        if architecture != "llama":
-            raise ModelError(f"{self._path.name}: architecture {architecture} is not supported, only llama is")
+        try:
+            return self._config()
+        except ModelError:
+            raise
+        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+            raise ModelError(f"{self._path.name}: the metadata holds a wrong value: {error}") from error
 
-        def field(key: str, default: Any = None) -> Any:
-            return self._field(f"llama.{key}", default)
-
-        hidden, heads = int(field("embedding_length")), int(field("attention.head_count"))
-        head_dim = int(field("attention.key_length", hidden // heads))
-        if int(field("rope.dimension_count", head_dim)) != head_dim:
-            raise ModelError(f"{self._path.name}: RoPE over a part of each head is not supported")
-        if int(field("expert_count", 0)) != 0:
-            raise ModelError(f"{self._path.name}: mixture-of-experts layers are not supported")
-        if "rope_freqs.weight" in self._tensors:
-            raise ModelError(f"{self._path.name}: RoPE factors in a tensor (rope_freqs.weight) are not supported")
-        embedding = self.shape(GGUF_NAMES.embed)
+    def _config(self) -> ModelConfig:
+        family = self._architecture()
+        if family not in ARCHITECTURES:
+            raise self._refusal("general.architecture", family, f"one of {', '.join(ARCHITECTURES)}")
+        hidden, heads = int(self._of("embedding_length")), int(self._of("attention.head_count"))
+        context = int(self._of("context_length"))
+        head_dim = int(self._of("attention.key_length", hidden // heads))
+        for key, value, rule in (
+            ("rope.dimension_count", head_dim, f"the head size {head_dim}: RoPE turns whole heads here"),
+            ("attention.value_length", head_dim, f"the head size {head_dim}"),
+            ("expert_count", 0, "0: mixture-of-experts layers are not served"),
+        ):
+            if int(self._of(key, value)) != value:
+                raise self._refusal(f"{family}.{key}", self._of(key), rule)
+        window = int(self._of("attention.sliding_window", context))
+        if 0 < window < context:
+            raise self._refusal(f"{family}.attention.sliding_window", window, f"absent or at least {context}")
+        embedding = self.shape(NAMES.embed)
         if embedding is None:
-            raise ModelError(f"tensor {GGUF_NAMES.embed} is missing")
+            raise ModelError(f"tensor {NAMES.embed} is missing")
         return ModelConfig(
-            layers=int(field("block_count")),
+            layers=int(self._of("block_count")),
             hidden=hidden,
             heads=heads,
-            kv_heads=int(field("attention.head_count_kv", heads)),
+            kv_heads=int(self._of("attention.head_count_kv", heads)),
             head_dim=head_dim,
-            ffn=int(field("feed_forward_length")),
+            ffn=int(self._of("feed_forward_length")),
             vocab=embedding[0],
-            context=int(field("context_length")),
-            rope_theta=float(field("rope.freq_base", 10000.0)),
-            norm_eps=float(field("attention.layer_norm_rms_epsilon")),
-            tied_head=GGUF_NAMES.head not in self._tensors,
-            rope_scaling=self._rope_scaling(),
+            context=context,
+            rope_theta=float(self._of("rope.freq_base", 10000.0)),
+            norm_eps=float(self._of("attention.layer_norm_rms_epsilon")),
+            tied_head=NAMES.head not in self._tensors,
+            rope_scaling=self._rope_scaling(context),
+            qkv_bias=family == "qwen2",
+            qk_norm=family == "qwen3",
         )
 
-    def _rope_scaling(self) -> RopeScaling | None:
-        kind = self._field("llama.rope.scaling.type", "none")
+    def _rope_scaling(self, context: int) -> RopeScaling | None:
+        divisors = self.shape(DIVISORS)
+        if divisors is not None:
+            values = self.read(Part(DIVISORS, divisors)).flatten().tolist()
+            return RopeScaling("divisors", divisors=tuple(values))
+        kind = self._of("rope.scaling.type", "none")
         if kind == "none":
             return None
+        if kind not in ("linear", "yarn"):
+            raise self._refusal("rope.scaling.type", kind, "one of none, linear, yarn")
+        factor = float(self._of("rope.scaling.factor"))
         if kind == "linear":
-            return RopeScaling(factor=float(self._field("llama.rope.scaling.factor")))
-        raise ModelError(f"{self._path.name}: RoPE scaling {kind} is not supported")
+            return RopeScaling("linear", factor)
+        return RopeScaling(
+            "yarn",
+            factor,
+            int(self._of("rope.scaling.original_context_length", context)),
+            beta_fast=float(self._of("rope.scaling.yarn_beta_fast", 32.0)),
+            beta_slow=float(self._of("rope.scaling.yarn_beta_slow", 1.0)),
+            magnitude=float(self._of("rope.scaling.yarn_attn_factor", 1.0)) * yarn_magnitude(factor),
+        )
+
+    def _architecture(self) -> str:
+        return str(self._field("general.architecture"))
+
+    def _of(self, key: str, default: Any = None) -> Any:
+        return self._field(f"{self._architecture()}.{key}", default)
 
     def _field(self, key: str, default: Any = None) -> Any:
         field = self._reader.fields.get(key)
@@ -111,3 +168,6 @@ class GgufFile:
         if default is None:
             raise ModelError(f"{self._path.name}: the metadata lacks {key}")
         return default
+
+    def _refusal(self, key: str, value: object, rule: str) -> ModelError:
+        return ModelError(f"{self._path.name}: {key} is {value}: it must be {rule}")

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
-import torch
-
-from csps_engine.model.config import ModelError
-from csps_engine.model.gguf_file import GGUF_NAMES, GgufFile
+from csps_engine.model.config import WHOLE, ModelConfig, ModelError, Shard
+from csps_engine.model.gguf_file import GgufFile
 from csps_engine.model.llama import Llama
-from csps_engine.model.safetensors_dir import SAFETENSORS_NAMES, SafetensorsDir
-from csps_engine.model.weights import load_weights
+from csps_engine.model.safetensors_dir import SafetensorsDir
+from csps_engine.model.tensor_group import TensorGroup
+from csps_engine.model.tensor_names import TensorNames
+from csps_engine.model.weights import TensorSource, WeightForm, load_weights
+
+FP32 = WeightForm()
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Llama:
+class ModelFile(TensorSource, Protocol):
+    """An open model: its tensors and what they mean."""
+
+    @property
+    def names(self) -> TensorNames: ...
+
+    def config(self) -> ModelConfig:
+        """Raises ModelError for what cannot be served."""
+        ...
+
+
+def load_model(
+    path: Path, form: WeightForm = FP32, shard: Shard = WHOLE, tensor_group: TensorGroup | None = None
+) -> Llama:
     """Load a GGUF file, a directory with one GGUF file, or a directory of safetensors.
 
-    Raises ModelError, naming what is at fault, before any memory for weights is taken.
+    A shard of a model needs the group that it computes with. Raises ModelError, naming what is at fault, before any
+    memory for weights is taken.
     """
-    target = torch.device(device)
+    file = _open(path)
+    config = file.config()
+    own = shard.config(config)
+    return Llama(own, load_weights(config, file, file.names, form, shard), tensor_group)
+
+
+def _open(path: Path) -> ModelFile:
     file = _find(path)
-    if file.is_dir():
-        directory = SafetensorsDir(file)
-        config = directory.config()
-        return Llama(config, load_weights(config, directory, SAFETENSORS_NAMES, dtype, target))
-    gguf = GgufFile(file)
-    config = gguf.config()
-    return Llama(config, load_weights(config, gguf, GGUF_NAMES, dtype, target))
+    return SafetensorsDir(file) if file.is_dir() else GgufFile(file)
 
 
 def _find(path: Path) -> Path:

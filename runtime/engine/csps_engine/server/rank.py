@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,32 +15,39 @@ from csps_engine.config import EngineConfig
 from csps_engine.core.kvshape import DtypeName, KvShape
 from csps_engine.core.plan import PAGE_TOKENS, PrefillMode
 from csps_engine.kv.pool import KvPool
-from csps_engine.loop.agent import MembershipAgent
+from csps_engine.loop.agent import AgentHooks, MembershipAgent
 from csps_engine.loop.engine import EngineThread, EngineTimes
-from csps_engine.loop.epoch_work import Epoch
-from csps_engine.loop.event_board import EventBoard
+from csps_engine.loop.epoch_work import Epoch, EpochWork, Load
+from csps_engine.loop.event_board import EventBoard, decode_identity
 from csps_engine.loop.inbox import Inbox
 from csps_engine.loop.kv_identity import kv_format
+from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.peers import Peers
 from csps_engine.loop.pool_reporter import PoolReporter
-from csps_engine.loop.pool_work import PoolWork
+from csps_engine.loop.pool_work import PoolParts, PoolWork
 from csps_engine.loop.prefill_work import PrefillWork
+from csps_engine.loop.relay import Relay
 from csps_engine.loop.reports import ShardReports
 from csps_engine.loop.standing import Standing
+from csps_engine.membership.departure import Departures
 from csps_engine.membership.roster_book import RosterBook
 from csps_engine.metrics import Metrics
 from csps_engine.model.descriptor import build_descriptor
 from csps_engine.model.llama import Llama
 from csps_engine.model.load import load_model
+from csps_engine.model.weights import WeightForm
 from csps_engine.refusal import not_coordinator, refuse
 from csps_engine.scheduler.replica import Replica
+from csps_engine.scheduler.request import PoolRequest
 from csps_engine.transfer.receiver import PageStore, TransferServer
-from csps_engine.wire.generated import RankState
+from csps_engine.wire.generated import RankPhase, RankRef, RankState
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CALL_SECONDS = 30.0
+UNFOLLOWED_SECONDS = 20.0
+"""A request that was taken over ends when nobody follows its stream by then."""
 CUDA_KV_SHARE = 0.85
 """Share of the free device memory that KV pages take when no size is given; the rest is for activations."""
 
@@ -57,7 +65,7 @@ def load(config: EngineConfig) -> LoadedModel:
     """Read the model from disk; blocking."""
     name: DtypeName = _dtype(config)
     device = "cuda" if config.backend == "cuda" else "cpu"
-    llama = load_model(config.model_path, getattr(torch, name), device)
+    llama = load_model(config.model_path, WeightForm(getattr(torch, name), torch.device(device)))
     if config.context_length > llama.config.context:
         log.warning(
             "CSPS_CONTEXT_LENGTH=%d is beyond the %d tokens that the model was trained on: text may degrade",
@@ -87,6 +95,7 @@ class Rank:
         self.peers = Peers(config.control_token)
         self.loop = asyncio.get_running_loop()
         self.board = EventBoard(self.loop)
+        self.relay = Relay(self.board, self.peers, self._successor)
         self.model: LoadedModel | None = None
         self.pool_work: PoolWork | None = None
         self.prefill_work: PrefillWork | None = None
@@ -130,26 +139,45 @@ class Rank:
         return self.engine.inbox
 
     def require_coordinator(self) -> None:
-        """Raises Refused unless this rank coordinates a serving epoch and takes new work."""
-        standing = self.standing
-        if standing.draining:
-            raise refuse("draining", f"{self.config.rank.rank_id} takes no new work", 1000)
+        """Raises Refused unless this rank coordinates a serving epoch and takes work.
+
+        A pool's coordinator that drains goes on until it has handed its pool over.
+        """
+        standing, rank_id = self.standing, self.config.rank.rank_id
+        if standing.draining and (self.config.role == "prefill" or standing.serving is None):
+            raise refuse("draining", f"{rank_id} takes no new work", 1000)
         if standing.serving is None:
-            raise refuse("not_ready", f"{self.config.rank.rank_id} serves in no epoch: {standing.reason}", 500)
+            raise refuse("not_ready", f"{rank_id} serves in no epoch: {standing.reason}", 500)
         if not standing.serving.coordinates:
-            raise not_coordinator(self.config.rank.rank_id, standing.serving.proposal.coordinator)
+            raise not_coordinator(rank_id, standing.serving.proposal.coordinator)
+
+    @property
+    def work(self) -> EpochWork | None:
+        """None while the model is being loaded."""
+        return self.pool_work or self.prefill_work
+
+    @property
+    def drained(self) -> bool:
+        """Asked to leave, and nothing is left to wait for."""
+        epoch, load = self.standing.serving, self.work.load if self.work else Load()
+        if not self.standing.draining:
+            return False
+        if self.config.role == "prefill" or (epoch is not None and epoch.coordinates):
+            idle = not load.running and not load.waiting
+            return epoch is None or (idle and not load.held_pages)
+        return not load.held_pages and not load.homes and (epoch is None or load.closed)
 
     def state(self) -> RankState:
         standing, config = self.standing, self.config
-        work = self.pool_work or self.prefill_work
-        load = work.load if work else None
+        work = self.work
+        load = work.load if work else Load()
         fence, generation = self.book.order
         return RankState(
             rank=config.rank,
             role=config.role,
             deployment=config.deployment,
             group=config.group,
-            phase=standing.phase,
+            phase=self._phase(),
             reason=standing.reason,
             fence=fence,
             generation=generation,
@@ -160,16 +188,35 @@ class Rank:
             kv_format=self.model.kv_format if self.model else "",
             context_length=config.context_length,
             page_tokens=PAGE_TOKENS,
-            pages_total=load.pages_total if load else 0,
-            pages_free=load.pages_free if load else 0,
-            pool_pages_total=load.pool_pages_total if load else 0,
-            pool_pages_free=load.pool_pages_free if load else 0,
-            running=load.running if load else 0,
-            waiting=load.waiting if load else 0,
+            pages_total=load.pages_total,
+            pages_free=load.pages_free,
+            pool_pages_total=load.pool_pages_total,
+            pool_pages_free=load.pool_pages_free,
+            running=load.running,
+            waiting=load.waiting,
             last_break=standing.last_break,
+            held_pages=load.held_pages,
+            load=work.meter.report(time.monotonic()) if work else None,
         )
 
+    def _phase(self) -> RankPhase:
+        phase = self.standing.phase
+        return "drained" if phase == "draining" and self.drained else phase
+
+    async def _successor(self) -> RankRef | None:
+        """Who coordinates the epoch after the one that this rank left."""
+        last = self.standing.last
+        if last is None:
+            return None
+        mine = self.config.rank.rank_id
+        states = await self.peers.states(m for m in last.members if m.rank_id != mine)
+        for state in states.values():
+            if state.phase in ("serving", "draining") and state.epoch > last.number and state.epoch_members:
+                return state.coordinator
+        return None
+
     async def close(self) -> None:
+        await self.relay.close()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop, 2.0)
         if self._transfer is not None:
@@ -187,10 +234,29 @@ class Rank:
             return
         pool = KvPool(model.shape, self._slots(model.shape), model.llama.device)
         replica = Replica(model.shape.layers)
-        reporter = PoolReporter(self.metrics, post, self._shards(model.shape))
-        self.pool_work = PoolWork(model.llama, pool, replica, reporter, config.max_batch)
+        reporter = PoolReporter(self.metrics, post, self._take_over, self._shards(model.shape))
+        moving = MoveWork(pool, replica, config.control_token)
+        parts = PoolParts(model.llama, pool, replica, reporter, moving)
+        self.pool_work = PoolWork(parts, config.max_batch, self._hand_over)
         store = PageStore(config.rank.incarnation, replica, pool, self.metrics)
         self._transfer = TransferServer(config.rank.address, config.rank.transfer_port, config.control_token, store)
+
+    def _take_over(self, request: PoolRequest) -> None:
+        """Engine thread: the stream of a request that another rank coordinated goes on here."""
+        if request.order is not None:
+            self.board.open_from(request.request_id, decode_identity(request.prompt_tokens, request.order))
+            self.loop.call_soon_threadsafe(
+                self.loop.call_later, UNFOLLOWED_SECONDS, self._cancel_unfollowed, request.request_id
+            )
+
+    def _hand_over(self, requests: Sequence[PoolRequest]) -> None:
+        """Engine thread: another rank goes on with these."""
+        self.loop.call_soon_threadsafe(self.relay.start, list(requests))
+
+    def _cancel_unfollowed(self, request_id: str) -> None:
+        pool_work = self.pool_work
+        if pool_work is not None and self.board.unfollowed(request_id):
+            self.engine_inbox().put(lambda: pool_work.cancel(request_id))
 
     def _slots(self, shape: KvShape) -> int:
         size = self.config.kv_bytes
@@ -203,7 +269,7 @@ class Rank:
 
     def _make_engine(self) -> None:
         config, standing, loop = self.config, self.standing, self.loop
-        work = self.pool_work or self.prefill_work
+        work = self.work
         assert work is not None
 
         def formed(epoch: Epoch) -> None:
@@ -220,20 +286,20 @@ class Rank:
             on_formed=formed,
             on_ended=ended,
         )
-        inbox, pool_work = self.engine.inbox, self.pool_work
-
-        def close_ranks(rank_ids: frozenset[str]) -> None:
-            if pool_work is not None:
-                inbox.put(lambda: pool_work.close_rank(rank_ids))
-
+        inbox = self.engine.inbox
+        hooks = AgentHooks(
+            describe=self.state,
+            give_up=lambda reason: inbox.put(lambda: work.give_up(reason)),
+            close_ranks=lambda rank_ids: inbox.put(lambda: work.close_ranks(rank_ids)),
+            emptied=lambda: work.load.emptied,
+        )
         self.agent = MembershipAgent(
             me=config.rank,
             book=self.book,
             standing=standing,
             engine=self.engine,
             peers=self.peers,
-            describe=self.state,
-            give_up=lambda reason: inbox.put(lambda: work.give_up(reason)),
-            close_ranks=close_ranks,
+            hooks=hooks,
+            departures=Departures(config.drain_grace_ms / 1000),
         )
         self.engine.start()

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from csps_engine.model.config import ModelConfig
 from csps_engine.model.llama import Llama
+from csps_engine.model.matrix import DenseMatrix
 from csps_engine.model.weights import LayerWeights, Weights
 
 
@@ -57,12 +58,12 @@ def random_llama(heads: int, kv_heads: int, layers: int = 2, head_dim: int = 8) 
     each = [
         LayerWeights(
             attention_norm=1 + normal(config.hidden),
-            qkv=normal(rows, config.hidden),
-            out=normal(config.hidden, config.hidden),
+            qkv=DenseMatrix(normal(rows, config.hidden)),
+            out=DenseMatrix(normal(config.hidden, config.hidden)),
             ffn_norm=1 + normal(config.hidden),
-            gate_up=normal(2 * config.ffn, config.hidden),
-            down=normal(config.hidden, config.ffn),
+            gate_up=DenseMatrix(normal(2 * config.ffn, config.hidden)),
+            down=DenseMatrix(normal(config.hidden, config.ffn)),
         )
         for _ in range(layers)
     ]
-    return Llama(config, Weights(embed, each, 1 + normal(config.hidden), embed))
+    return Llama(config, Weights(DenseMatrix(embed), each, 1 + normal(config.hidden), DenseMatrix(embed)))
