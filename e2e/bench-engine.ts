@@ -1,6 +1,8 @@
 /**
  * npm run bench:engine: one rank of the engine beside transformers, same weights, same threads. Prints tokens
  * per second of prefill and decode and their ratios. Arguments go to runtime/engine/bench/one_rank.py.
+ * npm run bench:engine -- --emulated: the engine and its baselines on several ranks of this machine, each with a
+ * share of a core and a link of its own (needs root). Arguments go to runtime/engine/bench/emulated.py.
  * CSPS_PYTHON and CSPS_TEST_MODEL name an interpreter and a GGUF file to use instead of the cached ones.
  */
 import { spawnSync } from "node:child_process";
@@ -18,20 +20,18 @@ async function environment(): Promise<PythonEnv> {
 }
 
 const { python, modelFile } = await environment();
-const threads = /--threads[= ](\d+)/.exec(process.argv.slice(2).join(" "))?.[1] ?? "1";
-const bench = spawnSync(
-  python,
-  [join(ENGINE, "bench", "one_rank.py"), "--model", modelFile, ...process.argv.slice(2)],
-  {
-    stdio: "inherit",
-    env: {
-      ...process.env,
-      PYTHONPATH: ENGINE,
-      OMP_NUM_THREADS: threads,
-      TRANSFORMERS_VERBOSITY: "error",
-      HF_HUB_OFFLINE: "1",
-    },
+const argv = process.argv.slice(2);
+const program = argv.includes("--emulated") ? "bench.emulated" : "bench.one_rank";
+const threads = /--threads[= ](\d+)/.exec(argv.join(" "))?.[1] ?? "1";
+const bench = spawnSync(python, ["-m", program, "--model", modelFile, ...argv], {
+  stdio: "inherit",
+  env: {
+    ...process.env,
+    PYTHONPATH: ENGINE,
+    OMP_NUM_THREADS: threads,
+    TRANSFORMERS_VERBOSITY: "error",
+    HF_HUB_OFFLINE: "1",
   },
-);
+});
 if (bench.error !== undefined) throw bench.error;
 process.exitCode = bench.status ?? 1;

@@ -28,7 +28,8 @@ class Measured:
     @property
     def sent_bytes(self) -> int:
         """By all ranks together, of a prompt or of a step (the bytes do not vary)."""
-        return sum(int(answer.get("sent_bytes", 0)) or int(answer["step_bytes"][-1]) for answer in self.answers[-1])
+        sent = [a["sent_bytes"] if "sent_bytes" in a else a["step_bytes"][-1] for a in self.answers[-1]]
+        return sum(sent)
 
     @property
     def waited_share(self) -> float:

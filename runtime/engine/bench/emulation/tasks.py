@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +68,7 @@ def prefill(model: Llama, mesh: Mesh, request: Request) -> Answer:
         "cpu": time.process_time() - cpu,
         "sent_bytes": mesh.sent_bytes - sent,
         "waited": timed.waited_seconds,
-        "layer_seconds": [b - a for a, b in zip(ends, ends[1:-1], strict=False)],
+        "layer_seconds": [b - a for a, b in itertools.pairwise(ends[:-1])],
         "mode": result.mode,
         "token": result.sampled.token_id,
         "mass_mean": result.sparse.mass_mean if result.sparse is not None else 1.0,

@@ -97,7 +97,10 @@ def _exchange(mesh: Mesh, each_way_bytes: int) -> None:
 
 
 def _slowest(mesh: Mesh, work: Callable[[], object], span_seconds: float = SPAN_SECONDS) -> float:
-    """Seconds of `work` on the slowest rank, repeated over `span_seconds` (0: once, without a trial before); equal on all ranks."""
+    """Seconds of `work` on the slowest rank, equal on all ranks.
+
+    Repeated over `span_seconds` after a trial; 0: once, without a trial.
+    """
     if span_seconds > 0:
         work()
         _settle(mesh)
