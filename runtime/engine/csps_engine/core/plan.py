@@ -88,13 +88,17 @@ class SparseReport:
     layers: int
     """Layers computed sparsely; what follows is about them alone."""
     fetched_bytes: int
-    """K and V that came from other ranks."""
+    """K and V that came from other ranks, as they were written for the link."""
     available_bytes: int
-    """K and V of other ranks that this rank's queries may see."""
+    """K and V of other ranks that this rank's queries may see, as the model holds them."""
+    fetched_rows: int
+    """Keys that came, by KV head."""
+    available_rows: int
+    """Keys of other ranks that this rank's queries may see, by KV head."""
     level_bytes: tuple[int, ...]
     """Part of fetched_bytes that was chosen, by level; the rest came unasked."""
     cut_blocks: int
-    """Blocks that could matter but passed the budget, over KV heads and layers."""
+    """Blocks that were wanted but passed a budget, over KV heads and layers."""
     audited: int
     """(query, head, layer) triples of all ranks whose exact attention mass was taken."""
     mass_mean: float

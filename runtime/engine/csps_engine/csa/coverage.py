@@ -20,6 +20,8 @@ class Coverage:
         self.layers = 0
         self.fetched_bytes = 0
         self.available_bytes = 0
+        self.fetched_rows = 0
+        self.available_rows = 0
         self.cut_blocks = 0
         self.level_bytes = [0] * levels
 
@@ -28,6 +30,12 @@ class Coverage:
         share = torch.exp(held.double() - exact.double()).clamp(0, 1).flatten().cpu()
         self._sum += float(share.sum())
         self._mass += torch.bincount((share * _BINS).long(), minlength=_BINS + 1)
+
+    @property
+    def mean(self) -> float:
+        """Mean share of this rank's audited queries so far; 1 before the first."""
+        count = float(self._mass.sum())
+        return self._sum / count if count else 1.0
 
     def report(self, mesh: Mesh) -> SparseReport:
         """Collective. Byte counts are this rank's own, shares those of all ranks."""
@@ -41,6 +49,8 @@ class Coverage:
             layers=self.layers,
             fetched_bytes=self.fetched_bytes,
             available_bytes=self.available_bytes,
+            fetched_rows=self.fetched_rows,
+            available_rows=self.available_rows,
             level_bytes=tuple(self.level_bytes),
             cut_blocks=self.cut_blocks,
             audited=int(count),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csps_engine.comm.mesh import Mesh
+from csps_engine.csa.packing import Packing, row_bytes
 from csps_engine.csa.parcel import Arriving, Form, exchange
 
 _BITS = 8
@@ -49,33 +50,43 @@ def token_mask(blocks: Tensor, block_tokens: int, tokens: int) -> Tensor:
 class Rows:
     """Rows on their way here, by sender and KV head."""
 
-    def __init__(self, arriving: Arriving, counts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, arriving: Arriving, packing: Packing, take: Sequence[Tensor]) -> None:
         self._arriving = arriving
-        self._counts = counts
-        self.tokens = sum(sum(heads) for heads in counts)
+        self._packing = packing
+        self._take = take
+        self._counts = _counts(take)
+        self.tokens = sum(sum(heads) for heads in self._counts)
         """Rows over all senders and KV heads."""
+        self.bytes = self.tokens * row_bytes(packing)
 
     def wait(self) -> list[list[Keys]]:
         """By sender, then by KV head; an empty list from a sender that sends nothing."""
         arrived: list[list[Keys]] = []
-        for parts, counts in zip(self._arriving.wait(), self._counts, strict=True):
+        for source, (parts, counts) in enumerate(zip(self._arriving.wait(), self._counts, strict=True)):
             if not parts:
                 arrived.append([])
                 continue
-            k, v = (part.split(list(counts)) for part in parts)
+            k, v = (part.split(counts) for part in self._packing.unpack(source, self._take[source], parts))
             arrived.append([Keys(*pair) for pair in zip(k, v, strict=True)])
         return arrived
 
 
-def fetch(mesh: Mesh, k: Tensor, v: Tensor, give: Sequence[Tensor], take: Sequence[Tensor]) -> Rows:
-    """Send each rank r the rows give[r] [K, n] of own k, v [K, n, D]; expect the rows take[r] [K, tokens of r].
+def fetch(mesh: Mesh, packing: Packing, give: Sequence[Tensor], take: Sequence[Tensor]) -> Rows:
+    """Send each rank r the rows give[r] [K, n] of own keys and values; expect the rows take[r] [K, tokens of r].
 
     Collective. give[r] here equals take[own rank] on rank r.
     """
-    outgoing = [[k[mask], v[mask]] if _any(mask) else [] for mask in give]
-    counts = [mask.sum(1).tolist() if _any(mask) else [] for mask in take]
-    incoming = [[Form((sum(heads), k.shape[2]), k.dtype)] * 2 if heads else [] for heads in counts]
-    return Rows(exchange(mesh, outgoing, incoming), counts)
+    outgoing = [[part[mask] for part in packing.rows] if _any(mask) else [] for mask in give]
+    incoming = [
+        [Form((sum(heads), part.shape[2]), part.dtype) for part in packing.rows] if heads else []
+        for heads in _counts(take)
+    ]
+    return Rows(exchange(mesh, outgoing, incoming), packing, take)
+
+
+def _counts(take: Sequence[Tensor]) -> list[list[int]]:
+    """Rows by sender and KV head; an empty list where none come."""
+    return [mask.sum(1).tolist() if _any(mask) else [] for mask in take]
 
 
 def _any(mask: Tensor) -> bool:

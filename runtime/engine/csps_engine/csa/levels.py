@@ -1,8 +1,7 @@
-"""Distance of ranks in levels, and how many blocks a level's budget buys."""
+"""Distance of ranks in levels."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from csps_engine.csa.settings import CsaError, Level
@@ -28,15 +27,3 @@ def members(levels: Sequence[Level], rank: int, ranks: int, index: int) -> list[
     """The other ranks whose first level shared with `rank` is `index`: disjoint between levels, all of them together
     every other rank."""
     return [other for other in range(ranks) if other != rank and level_of(levels, rank, other) == index]
-
-
-def blocks_to_vote_for(budget: float, visible: int, given: int, stride_share: float) -> int:
-    """Blocks that a KV head may choose, out of `visible`, when `given` of them have come unasked."""
-    whole = math.ceil(budget * (1 - stride_share) * visible - 1e-9)
-    return max(0, whole - given)
-
-
-def token_stride(budget: float, stride_share: float) -> int:
-    """One in so many tokens is fetched for the strided share; 0 for none."""
-    share = budget * stride_share
-    return 0 if share <= 0 else max(1, round(1 / share))

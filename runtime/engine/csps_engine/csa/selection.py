@@ -1,13 +1,29 @@
-"""Which blocks are worth fetching: the best voted, within a budget, while they can matter."""
+"""Which blocks are worth fetching: what keeps queries within their tolerance, and no more than a budget."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from csps_engine.csa.need import Need
+
+
+class Wishes(NamedTuple):
+    """What the KV heads of a rank would fetch, budgets aside, of the blocks they may see."""
+
+    wanted: Tensor  # [K, C] bool
+    score: Tensor  # [K, C]
+
+
+def wish(needs: Sequence[Need]) -> Wishes:
+    """By KV head: the blocks that its queries need together, and those that one alone insists on."""
+    wanted = torch.stack([one.insisted for one in needs])
+    for flags, one in zip(wanted, needs, strict=True):
+        flags[one.order[: one.enough]] = True
+    return Wishes(wanted, torch.stack([one.score for one in needs]))
 
 
 class Choice(NamedTuple):
@@ -15,19 +31,16 @@ class Choice(NamedTuple):
 
     wanted: Tensor  # [K, C] bool
     cut: int
-    """Blocks that could matter, left out for the budget's sake, over all KV heads."""
+    """Blocks left out for the budget's sake, over all KV heads."""
 
 
-def choose(votes: Tensor, open_blocks: Tensor, counts: Sequence[int], gamma: float) -> Choice:
-    """Of votes [K, C], the counts[u] best of KV head u among open_blocks [C] whose possible share is gamma or more.
-
-    The share of a query's attention that e^vote allows is e^vote / (1 + e^vote).
-    """
-    least = -math.inf if gamma == 0 else math.log(gamma / (1 - gamma))
-    matters = (votes >= least) & open_blocks
-    order = votes.masked_fill(~matters, -math.inf).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(votes.shape[1], device=votes.device).expand_as(order)
-    place = torch.empty_like(order).scatter_(1, order, places)
-    limit = torch.tensor(counts, device=votes.device).unsqueeze(1)
-    wanted = matters & (place < limit)
-    return Choice(wanted, int((matters & ~wanted).sum()))
+def within(wishes: Wishes, count: int) -> Choice:
+    """The `count` most needed of the wished blocks; the KV heads compete for them."""
+    asked = int(wishes.wanted.sum())
+    if asked <= count:
+        return Choice(wishes.wanted, 0)
+    score = wishes.score.masked_fill(~wishes.wanted, -1.0).flatten()
+    best = score.argsort(descending=True, stable=True)[:count]
+    chosen = torch.zeros_like(wishes.wanted).flatten()
+    chosen[best] = True
+    return Choice(chosen.view_as(wishes.wanted), asked - count)

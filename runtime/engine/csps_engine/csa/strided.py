@@ -24,6 +24,7 @@ from csps_engine.attention.attend import attend
 from csps_engine.attention.partial import Partial, merge, nothing
 from csps_engine.comm.mesh import Mesh
 from csps_engine.csa.fetch import Keys, fetch
+from csps_engine.csa.packing import Plain
 from csps_engine.csa.settings import CsaError
 
 
@@ -78,7 +79,7 @@ class StridedAttention:
         ranks = range(self._mesh.size)
         give = [own if self._feeds(level, inner, rank, to) else none for to in ranks]
         take = [self._kept(level, s, kv_heads) if self._feeds(level, inner, s, rank) else none for s in ranks]
-        arrived = [heads for heads in fetch(self._mesh, k, v, give, take).wait() if heads]
+        arrived = [heads for heads in fetch(self._mesh, Plain(k, v), give, take).wait() if heads]
         parts = []
         group = q.shape[1] // kv_heads
         for head in range(kv_heads):

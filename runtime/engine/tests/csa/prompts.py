@@ -12,8 +12,8 @@ from torch import Tensor
 from csps_engine.attention.attend import attend_reference
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import SparseReport
+from csps_engine.csa.need import EstimateRule, expected_weight
 from csps_engine.csa.settings import CsaSettings, Level
-from csps_engine.csa.votes import VoteRule, neediest
 from csps_engine.pipeline.csa_attention import CsaAttention
 
 BARE = CsaSettings(
@@ -21,12 +21,15 @@ BARE = CsaSettings(
     sink_tokens=0,
     recent_blocks=0,
     tail_tokens=0,
+    tolerance=0.0,
     gamma=0.0,
+    quality_floor=0.0,
+    packing="plain",
     dense_layers=0,
     dense_tokens=0,
     vote_every=1,
 )
-"""Nothing but the budget: what is left out shows."""
+"""Everything is wanted and the budget alone decides: what is left out shows."""
 
 EVERYTHING = dataclasses.replace(BARE, levels=(Level(0, 1.0),))
 
@@ -61,13 +64,15 @@ def random_layer(tokens: int, heads: int = 4, kv_heads: int = 2, size: int = 16,
     )
 
 
-def run_sparse(layer: Layer, ranks: int, settings: CsaSettings, vote: VoteRule = neediest, layers: int = 1) -> Run:
+def run_sparse(
+    layer: Layer, ranks: int, settings: CsaSettings, estimate: EstimateRule = expected_weight, layers: int = 1
+) -> Run:
     """Sparse attention of the same layer `layers` times; the last output counts."""
     tokens = layer.q.shape[0]
     whole = torch.full_like(layer.q, float("nan"))
 
     def work(mesh: Mesh) -> tuple[SparseReport, int]:
-        attention = CsaAttention(mesh, tokens, settings, vote)
+        attention = CsaAttention(mesh, tokens, settings, estimate)
         own = torch.cat([torch.arange(span.start, span.stop) for span in attention.own])
         k, v = layer.k[:, own].contiguous(), layer.v[:, own].contiguous()
         for _ in range(layers):

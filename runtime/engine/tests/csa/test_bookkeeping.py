@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csps_engine.csa.floor import LEAST_FACTOR, Floor
 from csps_engine.csa.layout import Layout
-from csps_engine.csa.levels import blocks_to_vote_for, level_of, levels_for, members, token_stride
+from csps_engine.csa.levels import level_of, levels_for, members
 from csps_engine.csa.settings import CsaError, CsaSettings, Level
 from csps_engine.pipeline.partition import zigzag
 
@@ -31,10 +32,13 @@ layouts = st.builds(
         ({"levels": (Level(2, 1.0), Level(3, 1.0))}, "must divide"),
         ({"block_tokens": 48}, "divide a page"),
         ({"block_tokens": 0}, "divide a page"),
-        ({"gamma": 1.0}, "gamma"),
-        ({"stride_share": -0.1}, "stride_share"),
+        ({"gamma": 1.1}, "gamma"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"served": 0.0}, "served"),
+        ({"quality_floor": 2.0}, "quality_floor"),
         ({"tail_tokens": -1}, "tail_tokens"),
         ({"vote_every": 0}, "vote_every"),
+        ({"most_voters": 0}, "most_voters"),
     ],
 )
 def test_settings_that_cannot_hold_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -66,13 +70,16 @@ def test_every_other_rank_is_in_exactly_one_level(ranks: int) -> None:
         assert all(level_of(levels, rank, other) == level_of(levels, other, rank) for other in found)
 
 
-def test_budgets_count_what_came_unasked() -> None:
-    assert blocks_to_vote_for(0.2, 50, 4, 0.0) == 6
-    assert blocks_to_vote_for(0.25, 5, 0, 0.0) == 2
-    assert blocks_to_vote_for(0.1, 20, 7, 0.0) == 0
-    assert blocks_to_vote_for(1.0, 20, 7, 0.0) == 13
-    assert blocks_to_vote_for(0.5, 40, 0, 0.1) == 18
-    assert (token_stride(0.5, 0.1), token_stride(0.5, 0.0), token_stride(0.0, 0.1)) == (20, 0, 0)
+def test_a_rank_below_the_floor_asks_for_more_and_minds_no_budget_until_it_is_above() -> None:
+    floor = Floor(0.98)
+    seen = []
+    for mean in (0.99, 0.97, 0.97, 0.99, 0.99, 0.99):
+        floor.heard(mean)
+        seen.append((floor.factor, floor.budgets_hold))
+    assert seen == [(1.0, True), (0.5, False), (0.25, False), (0.5, False), (1.0, True), (1.0, True)]
+    for _ in range(20):
+        floor.heard(0.5)
+    assert floor.factor == LEAST_FACTOR
 
 
 @given(layout=layouts)
@@ -119,6 +126,6 @@ def test_sinks_and_what_precedes_a_chunk_come_unasked(layout: Layout) -> None:
 def test_audited_queries_are_regular_and_distinct(layout: Layout, layer: int) -> None:
     for rank in range(layout.ranks):
         chosen = layout.audited(rank, layer)
-        assert len(set(chosen)) == len(chosen) == min(8, layout.regular(rank))
+        assert len(set(chosen)) == len(chosen) == min(CsaSettings().audits, layout.regular(rank))
         assert chosen == sorted(chosen)
         assert all(0 <= index < layout.regular(rank) for index in chosen)

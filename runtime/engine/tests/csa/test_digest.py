@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csps_engine.csa.digest import SCALE_BYTES, digest, limits
-from csps_engine.csa.selection import choose
 from csps_engine.csa.votes import neediest
 
 cases = {
@@ -58,13 +57,3 @@ def test_votes_do_not_depend_on_how_queries_are_split() -> None:
     digests = digest(torch.randn(2, 96, 8, generator=draw), 32)
     halves = [neediest(q[part], lse[part], digests) for part in (slice(0, 20), slice(20, 50))]
     torch.testing.assert_close(torch.maximum(*halves), neediest(q, lse, digests))
-
-
-def test_a_choice_keeps_the_best_within_budget_and_threshold() -> None:
-    votes = torch.tensor([[3.0, -9.0, 1.0, 2.0, 0.0], [3.0, -9.0, 1.0, 2.0, 0.0]])
-    open_blocks = torch.tensor([False, True, True, True, True])
-    choice = choose(votes, open_blocks, [2, 9], gamma=0.01)
-    assert choice.wanted.tolist() == [[False, False, True, True, False], [False, False, True, True, True]]
-    assert choice.cut == 1
-    everything = choose(votes, open_blocks, [9, 0], gamma=0.0)
-    assert everything.wanted.tolist() == [[False, True, True, True, True], [False] * 5]

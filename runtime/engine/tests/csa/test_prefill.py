@@ -44,7 +44,7 @@ def prefill(
 def test_the_last_logits_are_dense_where_the_keys_are() -> None:
     # In one layer keys do not depend on attention, and the last token is in the exact tail.
     model = random_llama(9, 3, layers=1)
-    stingy = dataclasses.replace(SHORT, levels=(Level(0, 0.0),), dense_layers=0)
+    stingy = dataclasses.replace(SHORT, levels=(Level(0, 0.0),), quality_floor=0.0)
     dense, _, _ = prefill(model, 900, 3, stingy, "dense")
     sparse, results, _ = prefill(model, 900, 3, stingy)
     torch.testing.assert_close(sparse, dense, rtol=0, atol=TOLERANCE)
@@ -55,7 +55,7 @@ def test_the_last_logits_are_dense_where_the_keys_are() -> None:
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_the_whole_budget_gives_dense_logits_and_kv(heads: tuple[int, int], ranks: int) -> None:
     model = random_llama(*heads, layers=3)
-    full = dataclasses.replace(SHORT, levels=(Level(0, 1.0),), gamma=0.0, dense_layers=1)
+    full = dataclasses.replace(SHORT, levels=(Level(0, 1.0),), tolerance=0.0, packing="plain", dense_layers=1)
     dense, _, dense_kv = prefill(model, 700, ranks, full, "dense")
     sparse, results, kv = prefill(model, 700, ranks, full)
     torch.testing.assert_close(sparse, dense, rtol=0, atol=TOLERANCE)
@@ -66,7 +66,7 @@ def test_the_whole_budget_gives_dense_logits_and_kv(heads: tuple[int, int], rank
         assert result.sparse is not None
         assert (result.sparse.layers, result.sparse.skipped_bytes, result.sparse.cut_blocks) == (2, 0, 0)
         assert result.sparse.mass_p01 >= 0.999
-        assert result.sparse.audited == 2 * ranks * 8 * heads[0]
+        assert result.sparse.audited == 2 * ranks * full.audits * heads[0]
 
 
 def test_dense_is_the_default_and_moves_what_it_did() -> None:
@@ -101,31 +101,45 @@ def test_bytes_sent_are_those_of_the_formula(budget: float) -> None:
 
     digests  P (P-1) (n/B) k (2e + 4)         choices  P (P-1) k (n/B)/8
     queries  (P-1) (W + P A) h e b            answers  (P-1) (W h (e b + 4) + P A h 4)
-    keys     what was fetched
+    keys     what was fetched: tokens k (2e + 2) in 8 bits
     """
-    model, ranks, layers = random_llama(8, 2, layers=3), 4, 2
-    c, tokens, block, tail, audits, element = model.config, 2048, 32, 128, 8, 4
-    settings = dataclasses.replace(SHORT, levels=(Level(2, budget), Level(0, budget)), dense_layers=1)
+    model, ranks, layers = random_llama(8, 2, layers=2), 4, 2
+    c, tokens, block, tail, audits, element = model.config, 2048, 32, 64, 4, 4
+    settings = dataclasses.replace(SHORT, levels=(Level(2, budget), Level(0, budget)), quality_floor=0.0, tolerance=0.0)
     _, results, _ = prefill(model, tokens, ranks, settings)
     share, others = tokens // ranks, ranks - 1
     reports = [result.sparse for result in results]
     fetched = sum(report.fetched_bytes for report in reports if report is not None)
-    row = 2 * c.kv_heads * c.head_dim * element
-    dense_layer = ranks * others * share * row * 3 // 4  # late chunks go to lower ranks alone
+    row, packed = 2 * c.head_dim * element, 2 * c.head_dim + 2
     digests = ranks * others * share // block * c.kv_heads * (2 * c.head_dim + 4)
     choices = ranks * others * c.kv_heads * (share // block // 8)
     queries = others * (tail + ranks * audits) * c.heads * c.head_dim * element
     answers = others * (tail * c.heads * (c.head_dim * element + 4) + ranks * audits * c.heads * 4)
     ending = ranks * others * (16 + 1002 * 8)
-    expected = dense_layer + layers * (digests + choices + queries + answers) + fetched + ending
+    expected = layers * (digests + choices + queries + answers) + fetched + ending
     assert sum(result.sent_bytes for result in results) == expected
-    # Unasked: 64 sinks except on their owner, and 64 tokens before each chunk that follows another rank's.
-    unasked = [64, 64 + 128, 64 + 128, 64 + 64]
+    # Unasked: 64 sinks except on their owner, and 32 tokens before each chunk that follows another rank's.
+    unasked = [32, 64 + 64, 64 + 64, 64 + 32]
     for rank, report in enumerate(reports):
         assert report is not None
         # Of 2P chunks a rank sees all but its own late one, what follows it, and its own early one.
-        visible = (2 * ranks - 2 - rank) * tokens // (2 * ranks)
-        assert report.available_bytes == layers * row * visible
+        visible = layers * c.kv_heads * (2 * ranks - 2 - rank) * tokens // (2 * ranks)
+        assert (report.available_rows, report.available_bytes) == (visible, visible * row)
+        assert report.fetched_bytes == report.fetched_rows * packed
         chosen = sum(report.level_bytes)
-        assert chosen <= budget * report.available_bytes + layers * 2 * block * row
-        assert report.fetched_bytes - chosen == layers * row * unasked[rank]
+        assert report.fetched_bytes - chosen == layers * c.kv_heads * unasked[rank] * packed
+        whole_blocks = layers * 2 * block
+        assert report.fetched_rows <= max(budget * visible + whole_blocks, layers * c.kv_heads * unasked[rank])
+        assert budget < 1 or report.fetched_rows == visible
+
+
+def test_coverage_below_the_floor_lifts_the_budget() -> None:
+    model = random_llama(8, 2, layers=4)
+    stingy = dataclasses.replace(SHORT, levels=(Level(0, 0.0),), dense_layers=0)
+    rows = []
+    for floor in (0.0, 1.0):
+        _, results, _ = prefill(model, 900, 3, dataclasses.replace(stingy, quality_floor=floor))
+        rows.append([result.sparse.fetched_rows for result in results if result.sparse is not None])
+    # The first rank audits early queries, to which nothing is remote.
+    assert rows[0][0] == rows[1][0]
+    assert all(more > 2 * less for less, more in zip(rows[0][1:], rows[1][1:], strict=True))

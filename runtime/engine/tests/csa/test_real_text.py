@@ -1,26 +1,23 @@
 """The real small model on real text: what the default settings cover, skip and change.
 
-The measured numbers go into the test report. What is asserted is the budget, that sparse attention does not lose
-what the prompt asks for, and bounds far from the measured errors.
+The measured numbers go into the test report; the floor of quality and the ceiling of bytes are asserted.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import pytest
-import torch
 from prompt_kv import KeptKv, RecordingLlama
 from rank_threads import on_ranks
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillResult
-from csps_engine.csa.settings import CsaSettings, Level
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.descriptor import build_descriptor
 from csps_engine.model.load import load_model
 from csps_engine.pipeline.prefill import PrefillRunner
@@ -59,38 +56,32 @@ def prefill(model_file: Path, prompt: tuple[tuple[int, ...], int]) -> Callable[.
     return run
 
 
-def test_default_settings_skip_far_keys_and_still_find_the_needle(
+def test_default_settings_hold_their_floor_and_find_the_needle_at_a_third_of_the_bytes(
     prefill: Callable[..., tuple[Tensor, list[PrefillResult]]],
     prompt: tuple[tuple[int, ...], int],
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
-    wanted = prompt[1]
     dense, dense_results = prefill("dense", CsaSettings())
-    answer = int(dense.argmax())
-    assert answer == wanted
-    for name, settings in {
-        "default": CsaSettings(),
-        "budget 0.2": dataclasses.replace(CsaSettings(), levels=(Level(0, 0.2),)),
-    }.items():
-        sparse, results = prefill("sparse", settings)
-        reports = [result.sparse for result in results if result.sparse is not None]
-        assert len(reports) == RANKS
-        fetched = sum(r.fetched_bytes for r in reports) / sum(r.available_bytes for r in reports)
-        relative = float((sparse - dense).norm() / dense.norm())
-        sent = sum(r.sent_bytes for r in results) / sum(r.sent_bytes for r in dense_results)
-        measured = {
-            "relative logits error": relative,
-            "largest logits error": float((sparse - dense).abs().max()),
-            "mass mean": reports[0].mass_mean,
-            "mass p01": reports[0].mass_p01,
-            "fetched share": fetched,
-            "sent share": sent,
-        }
-        for key, value in measured.items():
-            record_testsuite_property(f"{name}: {key}", round(value, 4))
-        assert int(sparse.argmax()) == answer
-        assert fetched <= settings.levels[0].budget + 0.02
-        assert sent < 1
-        assert torch.isfinite(sparse).all()
-        assert relative < 0.2
-        assert reports[0].mass_mean > 0.85
+    assert int(dense.argmax()) == prompt[1]
+    sparse, results = prefill("sparse", CsaSettings())
+    reports = [result.sparse for result in results if result.sparse is not None]
+    assert len(reports) == RANKS
+    rows = sum(report.available_rows for report in reports)
+    fetched = sum(report.fetched_bytes for report in reports)
+    measured = {
+        "relative logits error": float((sparse - dense).norm() / dense.norm()),
+        "mass mean": reports[0].mass_mean,
+        "mass p01": reports[0].mass_p01,
+        "keys fetched": sum(report.fetched_rows for report in reports) / rows,
+        # Against keys and values of 16 bits, as GPUs hold them; against the 32 of this run it is half of that.
+        "bytes fetched": fetched / (rows * 2 * 64 * 2),
+        "bytes sent": sum(r.sent_bytes for r in results) / sum(r.sent_bytes for r in dense_results),
+    }
+    for key, value in measured.items():
+        record_testsuite_property(key, round(value, 4))
+    assert int(sparse.argmax()) == prompt[1]
+    assert measured["mass mean"] >= 0.98
+    assert measured["mass p01"] >= 0.9
+    assert measured["bytes fetched"] <= 0.35
+    assert measured["bytes sent"] < 0.5
+    assert measured["relative logits error"] < 0.03

@@ -38,8 +38,8 @@ def layer_with_needles(seed: int, needles: int = 6) -> Layer:
     return Layer(q, k.transpose(0, 1).contiguous(), normal(HEADS, TOKENS, SIZE))
 
 
-def by_chance(q: Tensor, lse: Tensor, digests: Tensor) -> Tensor:
-    return torch.rand(digests.shape[1], digests.shape[0], generator=torch.Generator().manual_seed(digests.shape[0]))
+def by_chance(q: Tensor, digests: Tensor, _: int) -> Tensor:
+    return torch.rand(len(digests), generator=torch.Generator().manual_seed(len(digests))).expand(len(q), -1)
 
 
 def test_choosing_by_content_beats_chance_and_chance_beats_nearness() -> None:
@@ -91,16 +91,17 @@ def test_coverage_is_the_share_of_attention_that_was_held() -> None:
 
 def test_streaming_heads_fetch_sinks_and_recent_blocks_alone() -> None:
     layer = layer_with_needles(13)
-    everyone = run_sparse(layer, RANKS, QUARTER).reports
-    streaming = frozenset((0, head) for head in range(HEADS) if head != 3)
-    one = run_sparse(layer, RANKS, dataclasses.replace(QUARTER, streaming=streaming)).reports
+    streaming = (tuple(0.0 if head == 3 else 1.0 for head in range(HEADS)),)
+    whole = dataclasses.replace(QUARTER, levels=(Level(0, 1.0),))
+    one = run_sparse(layer, RANKS, dataclasses.replace(whole, tolerances=streaming)).reports
+    everyone = run_sparse(layer, RANKS, whole).reports
     for all_heads, one_head in zip(everyone, one, strict=True):
         assert one_head.level_bytes[0] * HEADS == all_heads.level_bytes[0] > 0
         unasked = [report.fetched_bytes - report.level_bytes[0] for report in (all_heads, one_head)]
         assert unasked[0] == unasked[1] > 0
 
 
-def test_a_threshold_leaves_out_blocks_that_nobody_can_need() -> None:
+def test_a_tolerance_leaves_out_blocks_that_nobody_needs() -> None:
     # Queries that look at their own rank's keys alone: the bound on any other block is far below what they hold.
     layer = layer_with_needles(14, needles=0)
     wide = dataclasses.replace(QUARTER, levels=(Level(0, 1.0),))
@@ -110,7 +111,7 @@ def test_a_threshold_leaves_out_blocks_that_nobody_can_need() -> None:
     marks = torch.nn.functional.one_hot(rank, RANKS).float() * 30
     layer.k[:, :, :RANKS] = marks
     layer.q[:, :, :RANKS] = marks.unsqueeze(1)
-    picky = run_sparse(layer, RANKS, dataclasses.replace(wide, gamma=0.01))
+    picky = run_sparse(layer, RANKS, dataclasses.replace(wide, tolerance=0.01, gamma=0.01))
     assert all(report.level_bytes[0] == 0 < report.skipped_bytes for report in picky.reports)
     assert error(picky.out, layer.dense()) < 1e-4
     assert sum(run_sparse(layer, RANKS, wide).reports[0].level_bytes) > 0
