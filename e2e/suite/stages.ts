@@ -27,6 +27,7 @@ export function stages(root: string, reports: string): Stage[] {
   });
   const typescriptReport = join(reports, "vitest.json");
   const pythonReport = join(reports, "pytest.xml");
+  const kernelReport = join(reports, "kernels.xml");
   const clusterReport = join(reports, "cluster.json");
   return [
     tool("typecheck", "nothing", [bin("tsc"), "--noEmit"]),
@@ -62,6 +63,16 @@ export function stages(root: string, reports: string): Stage[] {
         cwd: engine,
         env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
         deadlineMs: 25 * MINUTE,
+      };
+    }),
+    runner("kernels", "the Python environment", kernelReport, countJUnit, async () => {
+      const env = await pythonEnv();
+      return {
+        argv: [env.python, "-m", "pytest", "-ra", `--junitxml=${kernelReport}`, "tests/kernels"],
+        cwd: engine,
+        // Triton decides at import whether it interprets, so its tests have a process of their own.
+        env: { TRITON_INTERPRET: "1", OMP_NUM_THREADS: "1" },
+        deadlineMs: 5 * MINUTE,
       };
     }),
     runner("cluster", "a container engine and root", clusterReport, countVitest, async () => {
