@@ -41,7 +41,9 @@ const serviceMonitor = z
     enabled: z
       .boolean()
       .default(false)
-      .describe("Make a ServiceMonitor; needs the Prometheus operator's CRDs"),
+      .describe(
+        "Make a ServiceMonitor of the operator and a PodMonitor of gateways and ranks; needs the Prometheus operator's CRDs",
+      ),
     interval: z.string().default("30s").describe("Time between two scrapes"),
     labels: labels.default({}).describe("Labels that the Prometheus selects ServiceMonitors by"),
   })
@@ -144,9 +146,13 @@ export const chartValues = z.strictObject({
     .strictObject({
       serviceMonitor: serviceMonitor.prefault({}),
       prometheusRule: prometheusRule.prefault({}),
+      scrapeNamespaces: z
+        .array(z.string().min(1).max(63))
+        .default([])
+        .describe("Namespaces whose pods may scrape ranks; their NetworkPolicies admit nobody else"),
     })
     .prefault({})
-    .describe("Metrics of the operator, port 8080"),
+    .describe("Metrics: of the operator on port 8080, of gateways on their own, of ranks on 9000"),
 });
 
 export type ChartValues = z.infer<typeof chartValues>;

@@ -1,4 +1,9 @@
 /** Puts the operator together: caches, controllers, leader election, health and metrics. */
+import type { AutoscalerContext } from "../autoscaler/context.ts";
+import { ScalingMemories } from "../autoscaler/memory.ts";
+import { scalingMeters } from "../autoscaler/meters.ts";
+import { registerAutoscaler } from "../autoscaler/register.ts";
+import { registerRoleScalers } from "../controllers/rolescaler/register.ts";
 import { registerGroups } from "../controllers/spgroup/register.ts";
 import { registerPools } from "../controllers/decodepool/register.ts";
 import { registerDeployments } from "../controllers/cspsdeployment/register.ts";
@@ -8,7 +13,9 @@ import { connect, type Cluster } from "../kube/cluster.ts";
 import type { Controller } from "../kube/controller.ts";
 import { EventRecorder } from "../kube/events.ts";
 import { Expectations } from "../kube/expectations.ts";
+import type { Informer } from "../kube/informer.ts";
 import { LeaderElector } from "../kube/lease.ts";
+import type { KubeObject } from "../kube/object.ts";
 import { secrets } from "../kube/resource.ts";
 import type { Telemetry } from "../kube/telemetry.ts";
 import { HealthChecks } from "../observability/health.ts";
@@ -25,6 +32,7 @@ import { PoolMemories } from "../rebalancer/memory.ts";
 import { rebalanceMeters } from "../rebalancer/meters.ts";
 import { registerRebalancer } from "../rebalancer/register.ts";
 import { RecordKeeper } from "../records/keeper.ts";
+import { StatusNotes } from "../records/notes.ts";
 import { type Caches, createCaches, ownedInformers } from "./caches.ts";
 import type { OperatorOptions } from "./options.ts";
 import { poolStates } from "./poolStates.ts";
@@ -156,13 +164,31 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     fence,
     nowMs,
   };
+  const keeper = new RecordKeeper(cluster);
+  const notes = new StatusNotes();
+  const autoscaler: AutoscalerContext = {
+    cluster,
+    events,
+    deployments: caches.deployments.store,
+    groups: caches.groups.store,
+    pools: caches.pools.store,
+    pods: caches.pods.store,
+    nodes: caches.nodes.store,
+    rankClients,
+    memories: new ScalingMemories(),
+    keeper,
+    notes,
+    meters: scalingMeters(metrics),
+    // Passes as the process sees it pass, so that a step of the clock scales nothing.
+    steadyMs: () => performance.timeOrigin + performance.now(),
+  };
   const rebalancer = {
     pools: caches.pools.store,
     pods: caches.pods.store,
     nodes: caches.nodes.store,
     rankClients,
     gangRecords: gangs.records,
-    keeper: new RecordKeeper(cluster),
+    keeper,
     memories: new PoolMemories(),
     events,
     meters: rebalanceMeters(metrics),
@@ -188,8 +214,12 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
           [...owned].map(([kind, { resource, informer }]) => [kind, { resource, store: informer.store }]),
         ),
         stateStore: stateStores,
-        images: options.images,
-        operatorNamespace: options.ownNamespace,
+        notes,
+        surroundings: {
+          images: options.images,
+          operatorNamespace: options.ownNamespace,
+          scrapeNamespaces: options.scrapeNamespaces,
+        },
         nowMs,
       },
       { deployments: caches.deployments, owned: [...owned.values()].map(({ informer }) => informer) },
@@ -198,6 +228,24 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     registerGroups(gangs, { ...sources, gangs: caches.groups }, telemetry),
     registerPools(gangs, { ...sources, gangs: caches.pools }, telemetry),
     registerRebalancer(rebalancer, caches.pools, telemetry),
+    registerAutoscaler(autoscaler, caches.deployments, telemetry),
+    registerRoleScalers(
+      {
+        cluster,
+        events,
+        deployments: caches.deployments.store,
+        scalers: caches.scalers.store,
+        groups: caches.groups.store,
+        pods: caches.pods.store,
+      },
+      {
+        deployments: caches.deployments,
+        // Informers of kinds are read as those of any object here: nothing is written through them.
+        owned: [caches.scalers, caches.groups] as unknown as Informer<KubeObject>[],
+        pods: caches.pods,
+      },
+      telemetry,
+    ),
   ];
   const close = async (): Promise<void> => {
     await Promise.all([rankClients.close(), stateStores.close()]);

@@ -13,7 +13,7 @@ import { decodeDesign, prefillDesign } from "../ranks/gang.ts";
 const images = { gateway: "", engineCpu: "", engineCuda: "", redis: "" };
 
 function designGangs(deployment: CSPSDeployment): DesignedGangs {
-  const design = deploymentDesign(deployment, images, "");
+  const design = deploymentDesign(deployment, { images, operatorNamespace: "", scrapeNamespaces: [] });
   const groups = desiredGroups(design).map((group) => prefillDesign(asStored(group)));
   return { owner: ownedBy(deployment), gangs: [...groups, decodeDesign(asStored(desiredPool(design)))] };
 }

@@ -15,6 +15,8 @@ export interface OperatorOptions {
   readonly metricsPort: number;
   readonly healthPort: number;
   readonly logLevel: LogLevel;
+  /** Namespaces whose pods may scrape ranks. */
+  readonly scrapeNamespaces: readonly string[];
   readonly images: DefaultImages;
 }
 
@@ -29,7 +31,8 @@ export const usage = `Usage: operator [flags]
   --log-level <level>    debug, info, warn or error (default info, or $CSPS_OPERATOR_LOG_LEVEL)
   --help                 Print this
 
-Environment: CSPS_OPERATOR_NAMESPACE, CSPS_OPERATOR_LEASE_NAME, and the default images
+Environment: CSPS_OPERATOR_NAMESPACE, CSPS_OPERATOR_LEASE_NAME, CSPS_OPERATOR_SCRAPE_NAMESPACES (whose pods
+may scrape ranks, separated by commas), and the default images
 CSPS_OPERATOR_{GATEWAY,ENGINE_CPU,ENGINE_CUDA,REDIS}_IMAGE.
 `;
 
@@ -69,6 +72,7 @@ export function parseOptions(
     metricsPort: parsePort("--metrics-port", values["metrics-port"] ?? "8080"),
     healthPort: parsePort("--health-port", values["health-port"] ?? "8081"),
     logLevel: parseLevel(values["log-level"] ?? given("LOG_LEVEL") ?? "info"),
+    scrapeNamespaces: (given("SCRAPE_NAMESPACES") ?? "").split(",").filter((name) => name !== ""),
     images: {
       gateway: given("GATEWAY_IMAGE") ?? "csps/gateway:0.1.0",
       engineCpu: given("ENGINE_CPU_IMAGE") ?? "csps/engine-cpu:0.1.0",

@@ -13,7 +13,8 @@ import type {
 } from "../../kube/object.ts";
 import type { Resource } from "../../kube/resource.ts";
 import type { Store } from "../../kube/store.ts";
-import type { DefaultImages } from "./desired/deploymentDesign.ts";
+import type { StatusNotes } from "../../records/notes.ts";
+import type { Surroundings } from "./desired/deploymentDesign.ts";
 
 /** A kind of owned object, and the cache that shows its objects. */
 export interface OwnedKind {
@@ -53,7 +54,8 @@ export interface DeploymentContext {
   /** By kind. */
   readonly owned: ReadonlyMap<string, OwnedKind>;
   readonly stateStore: StateStoreAccess;
-  readonly images: DefaultImages;
-  readonly operatorNamespace: string;
+  /** What the autoscaler has to say in the status. */
+  readonly notes: StatusNotes;
+  readonly surroundings: Surroundings;
   nowMs(): number;
 }

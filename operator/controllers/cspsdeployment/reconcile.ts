@@ -6,6 +6,7 @@ import { applyStatus, remove } from "../../kube/apply.ts";
 import { type ReconcileOutcome, TerminalError } from "../../kube/controller.ts";
 import type { CSPSDeployment } from "../../kube/object.ts";
 import { cspsDeployments, pods } from "../../kube/resource.ts";
+import { isAsleep } from "../../planning/autoscaling/force.ts";
 import { planRollout, type RolloutPlan } from "../../planning/rollout/rollout.ts";
 import { sameStatus } from "../../ranks/gangStatus.ts";
 import { applyOwned, removeOwned } from "./applyOwned.ts";
@@ -20,7 +21,7 @@ import { ensureFinalizer, finalizeDeployment } from "./finalize.ts";
 import { observeDeployment, type Observed, rolloutGang, stuckStorePods } from "./observe.ts";
 import { probeStore } from "./probeStore.ts";
 import { ensureSecrets } from "./secrets.ts";
-import { deploymentStatus, invalidStatus, tellDeployment } from "./status.ts";
+import { deploymentStatus, invalidStatus, ownStatus, tellDeployment } from "./status.ts";
 
 const settledMs = 30_000;
 const unsettledMs = 5_000;
@@ -51,15 +52,16 @@ export async function reconcileDeployment(
   const observed = observeDeployment(context, design);
   const stateStore = await probeStore(context, design, { observed, access });
   const now = new Date(context.nowMs()).toISOString();
-  const status = deploymentStatus(deployment, design, { observed, rollout, stateStore, now });
+  const note = context.notes.of(deployment.metadata.uid);
+  const status = deploymentStatus(deployment, design, { observed, rollout, stateStore, note, now });
   tellDeployment(context, deployment, status);
-  if (!sameStatus(deployment.status, status)) await writeStatus(context, deployment, status);
+  if (!sameStatus(ownStatus(deployment.status), status)) await writeStatus(context, deployment, status);
   return { requeueAfterMs: status.reason === "Serving" ? settledMs : unsettledMs };
 }
 
 async function designOf(context: DeploymentContext, deployment: CSPSDeployment): Promise<DeploymentDesign> {
   try {
-    return deploymentDesign(deployment, context.images, context.operatorNamespace);
+    return deploymentDesign(deployment, context.surroundings);
   } catch (error) {
     if (!(error instanceof ZodError)) throw error;
     const message = z.prettifyError(error);
@@ -85,7 +87,7 @@ async function writeStatus(
 async function applyGangs(context: DeploymentContext, design: DeploymentDesign): Promise<RolloutPlan> {
   const present: Observed = observeDeployment(context, design);
   const existing = [...present.groups, ...(present.pool === undefined ? [] : [present.pool])];
-  const desired = [...desiredGroups(design), desiredPool(design)];
+  const desired = [...desiredGroups(design), ...(isAsleep(design.spec) ? [] : [desiredPool(design)])];
   const rollout = planRollout(
     desired.map((gang) => {
       const same = existing.find((one) => one.metadata.name === gang.metadata.name);
@@ -97,7 +99,8 @@ async function applyGangs(context: DeploymentContext, design: DeploymentDesign):
     desired.filter((gang) => rollout.write.includes(gang.metadata.name)),
   );
   const surplus = present.groups.filter((group) => group.spec.ordinal >= design.spec.prefill.groups);
-  await removeOwned(context, surplus);
+  const idlePool = isAsleep(design.spec) && present.pool !== undefined ? [present.pool] : [];
+  await removeOwned(context, [...surplus, ...idlePool]);
   return rollout;
 }
 

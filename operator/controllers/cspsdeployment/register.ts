@@ -4,6 +4,7 @@ import type { Informer } from "../../kube/informer.ts";
 import { controllerOf, type CSPSDeployment, keyOf, type KubeObject } from "../../kube/object.ts";
 import type { Telemetry } from "../../kube/telemetry.ts";
 import { WorkQueue } from "../../kube/workqueue.ts";
+import { sameAsJson } from "../../planning/status/records.ts";
 import { tellingRefusals } from "../../ranks/tellingRefusals.ts";
 import type { DeploymentContext } from "./context.ts";
 import { reconcileDeployment } from "./reconcile.ts";
@@ -27,12 +28,16 @@ export function registerDeployments(
   const add = (object: CSPSDeployment): void => {
     queue.add(keyOf(object));
   };
-  // Its own status write would wake it for nothing: what it reads of itself is the spec and the metadata.
+  // Its own status write would wake it for nothing: what it reads of itself is spec, metadata and the counts in force.
   sources.deployments.handle({
     added: add,
     updated: (before, after) => {
-      if (before.metadata.generation !== after.metadata.generation || isGoing(after)) add(after);
+      const rescaled = !sameAsJson(before.status?.scale, after.status?.scale);
+      if (before.metadata.generation !== after.metadata.generation || rescaled || isGoing(after)) add(after);
     },
+  });
+  context.notes.onChange((key) => {
+    queue.add(key);
   });
   for (const informer of sources.owned) {
     informer.handle({

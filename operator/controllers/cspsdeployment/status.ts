@@ -2,8 +2,10 @@
 import type { CSPSDeploymentStatus } from "../../../crds/schema/cspsdeployment.ts";
 import type { CSPSDeployment } from "../../kube/object.ts";
 import { mergeDecisions } from "../../planning/status/decisions.ts";
+import { isAsleep } from "../../planning/autoscaling/force.ts";
 import { deploymentConditions, type DeploymentFindings } from "../../planning/status/deploymentConditions.ts";
 import { type ConditionDraft, stampConditions, tellingReason } from "../../planning/status/reason.ts";
+import type { StatusNote } from "../../records/notes.ts";
 import type { DeploymentContext } from "./context.ts";
 import { type DeploymentDesign } from "./desired/deploymentDesign.ts";
 import { gatewayEndpoint } from "./desired/gateway.ts";
@@ -13,13 +15,15 @@ export interface StatusFindings {
   readonly observed: Observed;
   readonly rollout: { readonly held: readonly string[] };
   readonly stateStore: DeploymentFindings["stateStore"];
+  /** Of the autoscaler, when it has one. */
+  readonly note: StatusNote | undefined;
   readonly now: string;
 }
 
 export function deploymentStatus(
   deployment: CSPSDeployment,
   design: DeploymentDesign,
-  { observed, rollout, stateStore, now }: StatusFindings,
+  { observed, rollout, stateStore, note, now }: StatusFindings,
 ): CSPSDeploymentStatus {
   const groups = observed.groups.map((group) => summarize(group, "prefill"));
   const pool = observed.pool === undefined ? [] : [summarize(observed.pool, "decode")];
@@ -29,6 +33,8 @@ export function deploymentStatus(
     gateway: { desired: design.spec.gateway.replicas, ready: observed.gatewayReady },
     stateStore,
     rollingOut: rollout.held,
+    asleep: isAsleep(design.spec),
+    scaling: note?.condition ?? earlierScaling(deployment, design),
   });
   const readyGroups = groups.filter((group) => isTrue(group.conditions, "Available")).length;
   const degree = Math.max(0, ...groups.map((group) => group.ranksReady));
@@ -39,8 +45,39 @@ export function deploymentStatus(
     groupsReady: `${String(readyGroups)}/${String(design.spec.prefill.groups)}`,
     degree,
     decodeRanksReady: `${String(pool[0]?.ranksReady ?? 0)}/${String(design.spec.decode.ranks)}`,
-    decisions: [...mergeDecisions(gangs.map((gang) => gang.status?.decisions ?? []))],
+    decisions: [
+      ...mergeDecisions([
+        note?.decisions ?? scalingDecisions(deployment),
+        ...gangs.map((gang) => gang.status?.decisions ?? []),
+      ]),
+    ],
   };
+}
+
+/** The status without what others write there. */
+export function ownStatus(status: CSPSDeploymentStatus | undefined): CSPSDeploymentStatus | undefined {
+  if (status === undefined) return undefined;
+  const { scale: _, ...own } = status;
+  return own;
+}
+
+/** What an earlier leader's autoscaler said stands until this one's has looked. */
+function earlierScaling(
+  { status }: CSPSDeployment,
+  { spec }: DeploymentDesign,
+): ConditionDraft | undefined {
+  if (spec.autoscaling.mode === "Off") return undefined;
+  const found = status?.conditions?.find((one) => one.type === "AutoscalingActive");
+  // Conditions come out of the API as strings, but only this operator writes them.
+  return found === undefined ? undefined : (pickDraft(found) as ConditionDraft);
+}
+
+function pickDraft({ type, status, reason, message }: { [Field in keyof ConditionDraft]: string }) {
+  return { type, status, reason, message };
+}
+
+function scalingDecisions({ metadata, status }: CSPSDeployment) {
+  return (status?.decisions ?? []).filter((one) => one.subject === `scaling of ${metadata.name}`);
 }
 
 /** For a spec that can't be reconciled: one condition says so, the rest is unknown. */

@@ -12,8 +12,10 @@ import {
   podLabels,
   transferPort,
 } from "../names.ts";
+import { engineResources } from "./engineResources.ts";
 import { rankVariables } from "./environment.ts";
 import { type Container, restrictedContainer, restrictedPod } from "./security.ts";
+import { threadVariables } from "./threads.ts";
 import { modelMount, rankMounts, rankVolumes } from "./volumes.ts";
 
 export interface RankPodRequest {
@@ -98,7 +100,7 @@ function engineContainer(design: GangDesign, rankId: string): Container {
     name: "engine",
     ...(design.engine.image === undefined ? {} : { image: design.engine.image }),
     imagePullPolicy: design.engine.imagePullPolicy,
-    env: rankVariables(design, rankId),
+    env: [...rankVariables(design, rankId), ...threadVariables(design)],
     ports: [
       { name: "control", containerPort: controlPort, protocol: "TCP" },
       { name: "transfer", containerPort: transferPort, protocol: "TCP" },
@@ -115,18 +117,4 @@ function engineContainer(design: GangDesign, rankId: string): Container {
 
 function probe(path: string, timing: { periodSeconds: number; failureThreshold: number }): Probe {
   return { httpGet: { path, port: "control" }, timeoutSeconds: 5, ...timing };
-}
-
-/** On cuda a rank takes one GPU per tensor-parallel process unless the user says otherwise. */
-export function engineResources(design: GangDesign): NonNullable<Container["resources"]> {
-  const requests = quantities(design.rank.resources?.requests);
-  const limits = quantities(design.rank.resources?.limits);
-  const named = Object.keys({ ...requests, ...limits }).some((name) => name.includes("/gpu"));
-  if (design.engine.backend === "cuda" && !named)
-    limits["nvidia.com/gpu"] = String(design.tensorParallel.degree);
-  return { requests, limits };
-}
-
-function quantities(list: Readonly<Record<string, string | number>> | undefined): Record<string, string> {
-  return Object.fromEntries(Object.entries(list ?? {}).map(([name, quantity]) => [name, String(quantity)]));
 }

@@ -1,6 +1,7 @@
 /** A CSPSDeployment made ready for the builders: defaults filled in, images resolved. */
 import { createHash } from "node:crypto";
 import { cspsDeploymentSpec, type CSPSDeploymentSpec } from "../../../../crds/schema/cspsdeployment.ts";
+import { withSizeInForce } from "../../../planning/autoscaling/force.ts";
 import type { CSPSDeployment, OwnerReference } from "../../../kube/object.ts";
 import { ownedBy } from "../../../kube/object.ts";
 
@@ -12,25 +13,34 @@ export interface DefaultImages {
   readonly redis: string;
 }
 
+/** What a design depends on beside its object: how the operator itself was installed. */
+export interface Surroundings {
+  readonly images: DefaultImages;
+  /** Namespace that the operator's own pods run in, for network policies. */
+  readonly operatorNamespace: string;
+  /** Namespaces whose pods may scrape ranks. */
+  readonly scrapeNamespaces: readonly string[];
+}
+
 export interface DeploymentDesign {
   readonly name: string;
   readonly namespace: string;
   readonly owner: OwnerReference;
+  /** With the counts in force, which may be the autoscaler's. */
   readonly spec: CSPSDeploymentSpec;
   readonly engineImage: string;
   readonly gatewayImage: string;
   readonly redisImage: string;
-  /** Namespace that the operator's own pods run in, for network policies. */
   readonly operatorNamespace: string;
+  readonly scrapeNamespaces: readonly string[];
 }
 
 /** Throws a ZodError for a spec that the CRD's own rules would have refused. */
 export function deploymentDesign(
   deployment: CSPSDeployment,
-  images: DefaultImages,
-  operatorNamespace: string,
+  { images, operatorNamespace, scrapeNamespaces }: Surroundings,
 ): DeploymentDesign {
-  const spec = cspsDeploymentSpec.parse(deployment.spec);
+  const spec = withSizeInForce(cspsDeploymentSpec.parse(deployment.spec), deployment.status?.scale);
   const engineDefault = spec.engine.backend === "cuda" ? images.engineCuda : images.engineCpu;
   return {
     name: deployment.metadata.name,
@@ -41,6 +51,7 @@ export function deploymentDesign(
     gatewayImage: spec.gateway.image ?? images.gateway,
     redisImage: spec.stateStore.image ?? images.redis,
     operatorNamespace,
+    scrapeNamespaces,
   };
 }
 

@@ -8,6 +8,7 @@ import { deploymentDesign, type DeploymentDesign, revisionOf } from "./deploymen
 import { desiredGroups, desiredPool } from "./gangs.ts";
 import { desiredGateway } from "./gateway.ts";
 import { desiredNetworkPolicies } from "./networkPolicies.ts";
+import type { PolicyPeer } from "./otherKinds.ts";
 import { desiredRankService } from "./rankService.ts";
 import { desiredBundledState, secretValue } from "./secrets.ts";
 import { desiredStateStore } from "./stateStore.ts";
@@ -22,7 +23,8 @@ function design(spec: object = {}): DeploymentDesign {
     metadata: { name: "m", namespace: "ns", uid: "u", resourceVersion: "1", creationTimestamp: "" },
     spec: { model, engine: { backend: "cpu" }, ...spec },
   };
-  return deploymentDesign(deployment as unknown as CSPSDeployment, images, "csps-system");
+  const surroundings = { images, operatorNamespace: "csps-system", scrapeNamespaces: ["monitoring"] };
+  return deploymentDesign(deployment as unknown as CSPSDeployment, surroundings);
 }
 
 const owner = { apiVersion: "csps.io/v1alpha1", kind: "SPGroup", name: "m-prefill-0", uid: "g" };
@@ -41,7 +43,22 @@ function environmentOf(spec: NonNullable<Pod["spec"]>): Record<string, string> {
   );
 }
 
+function isScraper(peer: PolicyPeer): boolean {
+  return peer.namespaceSelector?.matchLabels?.["kubernetes.io/metadata.name"] === "monitoring";
+}
+
 describe("the pod of a rank", () => {
+  it.each([
+    [{ limits: { cpu: "8" }, requests: { cpu: "2" } }, "8"],
+    [{ requests: { cpu: 3 } }, "3"],
+    [{ limits: { cpu: "2500m" } }, "2"],
+    [{ limits: { cpu: "200m" } }, "1"],
+    [{ limits: { memory: "1Gi" } }, undefined],
+  ])("computes with the whole cores of %j: %s", (resources, threads) => {
+    const env = environmentOf(prefillPod({ prefill: { rank: { resources } } }));
+    expect(env["OMP_NUM_THREADS"]).toBe(threads);
+  });
+
   it("carries exactly the environment that the engine reads", () => {
     const environment = environmentOf(prefillPod());
     expect(Object.keys(environment).sort()).toEqual(Object.keys(rankEnvironment.shape).sort());
@@ -179,14 +196,21 @@ describe("the objects of a deployment", () => {
     expect(policies.map((one) => one.metadata.name)).toEqual(["m-ranks", "m-state"]);
     for (const { spec } of policies) {
       for (const peer of spec.ingress.flatMap((rule) => rule.from)) {
-        const labels = peer.podSelector.matchLabels ?? {};
+        const labels = peer.podSelector?.matchLabels ?? {};
         const isOwn = labels["csps.io/deployment"] === "m" && peer.namespaceSelector === undefined;
         const isOperator =
           labels["app.kubernetes.io/component"] === "operator" &&
           peer.namespaceSelector?.matchLabels?.["kubernetes.io/metadata.name"] === "csps-system";
-        expect(isOwn || isOperator).toBe(true);
+        expect(isOwn || isOperator || isScraper(peer)).toBe(true);
       }
     }
+  });
+
+  it("admit those who scrape to the ranks' metrics and to nothing else", () => {
+    const rules = desiredNetworkPolicies(design()).flatMap(({ metadata, spec }) =>
+      spec.ingress.filter((rule) => rule.from.some(isScraper)).map(({ ports }) => [metadata.name, ports]),
+    );
+    expect(rules).toEqual([["m-ranks", [{ protocol: "TCP", port: 9000 }]]]);
   });
 
   it("all belong to the deployment", () => {

@@ -11,7 +11,7 @@ import {
   redisPort,
 } from "../../../ranks/names.ts";
 import type { DeploymentDesign } from "./deploymentDesign.ts";
-import type { IngressRule, NetworkPolicy, PolicyPeer } from "./otherKinds.ts";
+import type { IngressRule, NetworkPolicy, PolicyPeer, Selector } from "./otherKinds.ts";
 
 export function desiredNetworkPolicies(design: DeploymentDesign): Desired<NetworkPolicy>[] {
   const control = [{ protocol: "TCP" as const, port: controlPort }];
@@ -21,7 +21,7 @@ export function desiredNetworkPolicies(design: DeploymentDesign): Desired<Networ
     ingress: [
       // Collectives choose their ports freely.
       { from: [{ podSelector: rankSelector(design) }] },
-      { from: [gatewayPeer(design), operatorPeer(design)], ports: control },
+      { from: [gatewayPeer(design), operatorPeer(design), ...scrapers(design)], ports: control },
     ],
   });
   if (design.spec.stateStore.mode === "External") return [ranks];
@@ -38,7 +38,7 @@ export function desiredNetworkPolicies(design: DeploymentDesign): Desired<Networ
   return [ranks, state];
 }
 
-function rankSelector(design: DeploymentDesign): PolicyPeer["podSelector"] {
+function rankSelector(design: DeploymentDesign): Selector {
   return { matchLabels: { [labelKey.deployment]: design.name, [labelKey.component]: rankComponent } };
 }
 
@@ -53,9 +53,16 @@ function operatorPeer(design: DeploymentDesign): PolicyPeer {
   };
 }
 
+/** They reach the control port, whose verbs ask for a token that they don't have; /metrics does not. */
+function scrapers({ scrapeNamespaces }: DeploymentDesign): PolicyPeer[] {
+  return scrapeNamespaces.map((name) => ({
+    namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": name } },
+  }));
+}
+
 function policy(
   design: DeploymentDesign,
-  rule: { name: string; subject: PolicyPeer["podSelector"]; ingress: readonly IngressRule[] },
+  rule: { name: string; subject: Selector; ingress: readonly IngressRule[] },
 ): Desired<NetworkPolicy> {
   return {
     apiVersion: "networking.k8s.io/v1",

@@ -4,7 +4,7 @@ import type { Resource } from "../../../kube/resource.ts";
 
 export type ServiceAccount = KubeObject & { automountServiceAccountToken: boolean };
 
-interface Selector {
+export interface Selector {
   readonly matchLabels?: Readonly<Record<string, string>>;
   readonly matchExpressions?: readonly { key: string; operator: string; values: readonly string[] }[];
 }
@@ -12,7 +12,7 @@ interface Selector {
 export type DisruptionBudget = KubeObject & { spec: { maxUnavailable: number; selector: Selector } };
 
 export interface PolicyPeer {
-  readonly podSelector: Selector;
+  readonly podSelector?: Selector;
   readonly namespaceSelector?: Selector;
 }
 
