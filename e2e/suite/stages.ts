@@ -59,7 +59,8 @@ export function stages(root: string, reports: string): Stage[] {
       await ensureRedis();
       const env = await pythonEnv();
       return {
-        argv: [env.python, "-m", "pytest", "-ra", `--junitxml=${pythonReport}`],
+        // A file's tests share fixtures that are dear to make, so a file stays with one worker.
+        argv: [env.python, "-m", "pytest", "-ra", "-n2", "--dist=loadfile", `--junitxml=${pythonReport}`],
         cwd: engine,
         env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
         deadlineMs: 25 * MINUTE,
