@@ -74,9 +74,7 @@ class EngineConfig:
 def read_config(environment: Mapping[str, str]) -> EngineConfig:
     """Read and check all variables; raises ConfigError for the first bad one."""
     read = _Reader(environment)
-    read.whole(
-        "CSPS_TENSOR_PARALLEL", 1, 1, "this engine computes each rank on one device; set the degree to 1"
-    )
+    read.whole("CSPS_TENSOR_PARALLEL", 1, 1, "this engine computes each rank on one device; set the degree to 1")
     backend = read.choice("CSPS_BACKEND")
     # Used where a kernel is chosen (kernels.choice), for the process as a whole; refused here, before anything joins.
     read.one_of("CSPS_KERNELS", ("auto", "torch", "triton"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+STALL_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 STEP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -46,6 +47,14 @@ class Metrics:
         self.kv_received = Counter("csps_kv_received_bytes", "KV received and stored", registry=registry)
         self.frames_refused = Counter(
             "csps_kv_frames_refused", "KV frames that were not stored", ["code"], registry=registry
+        )
+        self.moves = Counter("csps_moves", "Moves of KV pages that ended, by how", ["outcome"], registry=registry)
+        self.moved_bytes = Counter("csps_moved_bytes", "KV of committed moves", registry=registry)
+        self.move_stall_seconds = Histogram(
+            "csps_move_stall_seconds",
+            "What the commit of a move added to its step",
+            buckets=STALL_BUCKETS,
+            registry=registry,
         )
         self.state_dropped = Counter("csps_state_writes_dropped", "Writes to Redis given up", registry=registry)
 

@@ -141,7 +141,15 @@ function literal(values: string[]): string {
 }
 
 /** Keys of messages that Python keeps for itself; their attributes end in an underscore. */
-const pythonKeywords: ReadonlySet<string> = new Set(["from", "is", "in", "class", "global", "pass", "lambda"]);
+const pythonKeywords: ReadonlySet<string> = new Set([
+  "from",
+  "is",
+  "in",
+  "class",
+  "global",
+  "pass",
+  "lambda",
+]);
 
 function attributeOf(key: string): string {
   if (pythonKeywords.has(key)) return `${key}_`;

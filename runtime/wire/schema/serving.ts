@@ -37,6 +37,11 @@ export const reserveRequest = z
     promptTokens: z.int().min(1),
     maxNewTokens: z.int().min(1),
     leaseMs: z.int().min(100).describe("Pages are freed when no decode started by then"),
+    waitMs: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("How long it may wait in line for pages, first come first served; absent: not at all"),
   })
   .describe("POST /v1/reserve, gateway to pool coordinator: KV pages for a prompt, under a lease");
 

@@ -2,7 +2,7 @@
 
 without a roster   wait for one
 without an epoch   ask the others how they are, elect, and propose or wait for a proposal
-in an epoch        take in who came back, leave out who was removed or has drained
+in an epoch        take in who came back, leave out who was removed or has drained, once it holds nothing
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from csps_engine.loop.engine import EngineThread
@@ -19,18 +20,33 @@ from csps_engine.loop.epoch_work import Epoch
 from csps_engine.loop.peers import Peers
 from csps_engine.loop.rendezvous import host_store
 from csps_engine.loop.standing import Standing
-from csps_engine.membership.change import Watch, reason_to_leave
-from csps_engine.membership.election import Follow, Propose, Wait, elect, living_members
+from csps_engine.membership.change import Watch, reason_to_leave, removed_members
+from csps_engine.membership.departure import Departures
+from csps_engine.membership.election import Follow, Propose, Wait, can_join, elect, living_members
 from csps_engine.membership.roster_book import RosterBook
 from csps_engine.refusal import Refused
 from csps_engine.wire.generated import EpochProposal, RankRef, RankState, Roster
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 1.0
+DEPARTURE_SECONDS = 0.2
+"""While some member leaves."""
 FOLLOW_SECONDS = 1.0
 SETTLE_SECONDS = 15.0
 """Without an epoch for so long, waiting and running requests are given up, so that the gateway goes elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHooks:
+    """What the agent asks of the rank it belongs to. Called on the event loop; must not block."""
+
+    describe: Callable[[], RankState]
+    give_up: Callable[[str], None]
+    close_ranks: Callable[[frozenset[str]], None]
+    """On a coordinator: these ranks will leave."""
+    emptied: Callable[[], frozenset[str]]
+    """On a coordinator: of those, who holds nothing any more."""
 
 
 class MembershipAgent:
@@ -41,18 +57,16 @@ class MembershipAgent:
         standing: Standing,
         engine: EngineThread,
         peers: Peers,
-        describe: Callable[[], RankState],
-        give_up: Callable[[str], None],
-        close_ranks: Callable[[frozenset[str]], None],
+        hooks: AgentHooks,
+        departures: Departures,
     ) -> None:
         self._me = me
         self._book = book
         self._standing = standing
         self._engine = engine
         self._peers = peers
-        self._describe = describe
-        self._give_up = give_up
-        self._close_ranks = close_ranks
+        self._hooks = hooks
+        self._departures = departures
         self._closed: frozenset[str] = frozenset()
         self._gave_up = False
 
@@ -85,7 +99,7 @@ class MembershipAgent:
             elif standing.joining is not None:
                 standing.waiting_for = f"epoch {standing.joining.number} is forming"
                 await standing.wait(1.0)
-            elif standing.draining:
+            elif not can_join(self._hooks.describe()):
                 await standing.wait(1.0)
             else:
                 await self._try_to_form(roster)
@@ -99,10 +113,10 @@ class MembershipAgent:
         without = time.monotonic() - self._standing.without_since
         if self._standing.serving is None and without > SETTLE_SECONDS and not self._gave_up:
             self._gave_up = True
-            self._give_up("no epoch formed in time")
+            self._hooks.give_up("no epoch formed in time")
 
     async def _try_to_form(self, roster: Roster) -> None:
-        states = await self._states(roster)
+        states = await self._states(roster.members)
         if self._standing.joining is not None or self._book.roster is not roster:
             return
         ballot = elect(self._me, roster, states, self._book.seen_epoch)
@@ -148,23 +162,28 @@ class MembershipAgent:
         self._engine.assign(epoch, store)
 
     async def _watch(self, epoch: Epoch, roster: Roster) -> None:
-        states = await self._states(roster) if epoch.coordinates else {self._me.rank_id: self._describe()}
+        removed = removed_members(epoch.members, roster)
+        asked = [m for m in epoch.members if m.rank_id in removed and (epoch.coordinates or m is epoch.members[0])]
+        states = await self._states([*(roster.members if epoch.coordinates else ()), *asked])
         if self._standing.serving is not epoch:
             return
-        mine = states[self._me.rank_id]
-        draining = [s for s in states.values() if s.phase == "draining"]
+        now = time.monotonic()
+        # A coordinator hands its pool over only if it knows that it leaves: then it says so.
+        leaving = self._departures.note(epoch.members, removed if epoch.coordinates else (), states, now)
         if epoch.coordinates:
-            self._close(frozenset(s.rank.rank_id for s in draining))
+            self._close(leaving)
+        emptied = self._hooks.emptied() & leaving if epoch.coordinates else frozenset()
         watch = Watch(
             me=self._me,
             members=epoch.members,
             roster=roster,
-            living=living_members(roster, states, mine.kv_format) if epoch.coordinates else [],
-            emptied=[s.rank.rank_id for s in draining if s.pages_free == s.pages_total and s.running == 0],
+            living=living_members(roster, states, states[self._me.rank_id].kv_format) if epoch.coordinates else [],
+            leaving=self._departures.awaited(emptied, states, now),
+            emptied=emptied,
         )
         reason = reason_to_leave(watch)
         if reason is None:
-            await self._standing.wait(WATCH_SECONDS)
+            await self._standing.wait(DEPARTURE_SECONDS if leaving else WATCH_SECONDS)
             return
         log.info("leaving epoch %d: %s", epoch.number, reason)
         if epoch.coordinates:
@@ -177,8 +196,9 @@ class MembershipAgent:
     def _close(self, rank_ids: frozenset[str]) -> None:
         if rank_ids != self._closed:
             self._closed = rank_ids
-            self._close_ranks(rank_ids)
+            self._hooks.close_ranks(rank_ids)
 
-    async def _states(self, roster: Roster) -> dict[str, RankState]:
-        others = [member for member in roster.members if member.rank_id != self._me.rank_id]
-        return {**await self._peers.states(others), self._me.rank_id: self._describe()}
+    async def _states(self, members: Iterable[RankRef]) -> dict[str, RankState]:
+        """Of everyone who answers, this rank included."""
+        others = {member.rank_id: member for member in members if member.rank_id != self._me.rank_id}
+        return {**await self._peers.states(others.values()), self._me.rank_id: self._hooks.describe()}

@@ -170,7 +170,7 @@ class EngineThread:
         while True:
             self.inbox.run_all()
             if self._leave_reason is not None:
-                return Tick("leave", reason=self._leave_reason)
+                return Tick("leave", reason=self._leave_reason, book=self._work.farewell())
             tick = self._work.next_tick()
             if tick is not None:
                 return tick

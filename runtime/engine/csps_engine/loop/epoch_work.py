@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from csps_engine.comm.mesh import Mesh
+from csps_engine.loop.load_meter import LoadMeter
 from csps_engine.scheduler.ticks import Tick
 from csps_engine.wire.generated import EpochProposal, RankRef
 
@@ -20,6 +21,14 @@ class Load:
     pool_pages_free: int = 0
     running: int = 0
     waiting: int = 0
+    held_pages: int = 0
+    """Of this rank, by requests."""
+    homes: int = 0
+    """Requests whose dense layers this rank runs."""
+    emptied: frozenset[str] = frozenset()
+    """On a coordinator: ranks that leave and hold nothing any more."""
+    closed: bool = False
+    """This rank gets nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +53,17 @@ class Epoch:
 
 
 class EpochWork(Protocol):
-    """All methods run on the engine thread, except `load`."""
+    """All methods run on the engine thread, except `load` and `meter`."""
 
     @property
     def load(self) -> Load: ...
+
+    @property
+    def meter(self) -> LoadMeter: ...
+
+    def close_ranks(self, rank_ids: frozenset[str]) -> None:
+        """Coordinator only: these ranks will leave; give them nothing new and empty them."""
+        ...
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         """Collective: prepare for ticks."""
@@ -63,6 +79,10 @@ class EpochWork(Protocol):
 
     def execute(self, tick: Tick) -> None:
         """Collective: do what the tick says; every member is done when it returns on the coordinator."""
+        ...
+
+    def farewell(self) -> dict[str, Any] | None:
+        """Coordinator only, before it leaves: its book, when it will not coordinate the next epoch."""
         ...
 
     def end_epoch(self, reason: str) -> None:

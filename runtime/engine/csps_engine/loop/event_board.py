@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from csps_engine.refusal import refuse
+from csps_engine.scheduler.request import DecodeOrder
 from csps_engine.wire.generated import WireMessage
 
 KEPT_SECONDS = 60.0
@@ -51,6 +52,11 @@ class EventStream:
             self.followers -= 1
 
 
+def decode_identity(prompt_tokens: int, order: DecodeOrder) -> Hashable:
+    """What makes two decodes of one request id the same."""
+    return (prompt_tokens, order.first_token, order.max_new_tokens)
+
+
 class EventBoard:
     """Streams by request id. Lives on the event loop; `post` may be called from any thread."""
 
@@ -78,6 +84,26 @@ class EventBoard:
         self._forget()
         stream = self._streams[request_id] = EventStream(about)
         return stream
+
+    def open_from(self, request_id: str, about: Hashable) -> None:
+        """As `open`, from any thread and before the events that are posted later."""
+        self._loop.call_soon_threadsafe(self.open, request_id, about)
+
+    def relay(self, request_id: str, line: bytes) -> bool:
+        """Append a line that another rank wrote; False when the stream is over."""
+        stream = self._streams.get(request_id)
+        if stream is None or stream.ended_at is not None:
+            return False
+        stream.lines.append(line)
+        if b'"type":"done"' in line or b'"type":"error"' in line:
+            stream.ended_at = monotonic()
+        stream.changed.set()
+        return stream.ended_at is None
+
+    def unfollowed(self, request_id: str) -> bool:
+        """A stream under way that nobody reads."""
+        stream = self._streams.get(request_id)
+        return stream is not None and stream.ended_at is None and not stream.followers
 
     def discard(self, request_id: str) -> None:
         self._streams.pop(request_id, None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
 from pydantic import ValidationError
 
 from csps_engine.refusal import Refused, refuse
-from csps_engine.wire.generated import EpochProposal, Failure, RankRef, RankState
+from csps_engine.wire.generated import DecodeRequest, EpochProposal, Failure, RankRef, RankState
+
+STREAM_SILENCE_SECONDS = 30.0
 
 
 class Peers:
@@ -37,6 +39,19 @@ class Peers:
                     raise Refused(Failure.model_validate_json(await response.read()))
         except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
             raise refuse("not_ready", f"{rank.rank_id} did not answer: {error!r}") from error
+
+    async def follow(self, rank: RankRef, message: DecodeRequest) -> AsyncIterator[bytes]:
+        """The lines of a decode that is under way there, from its first; raises Refused when there is none."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=STREAM_SILENCE_SECONDS)
+        try:
+            url, body = _url(rank, "/v1/decode"), message.to_wire()
+            async with self._session.post(url, json=body, timeout=timeout) as response:
+                if response.status != 200:
+                    raise Refused(Failure.model_validate_json(await response.read()))
+                async for line in response.content:
+                    yield line
+        except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
+            raise refuse("not_ready", f"the stream from {rank.rank_id} broke: {error!r}") from error
 
     async def _state(self, rank: RankRef) -> RankState | None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from csps_engine.core.plan import SampledToken, Sampling
-from csps_engine.loop.reports import PostEvents, ShardReports, error_event, token_event
+from csps_engine.loop.reports import PostEvents, ShardReports, TakeOver, error_event, token_event
 from csps_engine.metrics import Metrics
 from csps_engine.scheduler.request import PoolRequest
 from csps_engine.wire.generated import DecodeDone, FailureCode, WireMessage
@@ -14,21 +14,31 @@ from csps_engine.wire.generated import DecodeDone, FailureCode, WireMessage
 class PoolReporter:
     """Used on the engine thread only."""
 
-    def __init__(self, metrics: Metrics, post: PostEvents, shards: ShardReports) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, post: PostEvents, take_over: TakeOver, shards: ShardReports) -> None:
+        self.metrics = self._metrics = metrics
         self._post = post
+        self._take_over = take_over
         self._shards = shards
         self._last_token_at: dict[str, float] = {}
         self._events: list[tuple[str, WireMessage]] = []
 
     def held(self, request: PoolRequest) -> None:
-        """Pages were reserved."""
+        """Pages were reserved, or moved."""
         self._shards.put(request)
 
     def freed(self, request_id: str) -> None:
         """Pages were freed."""
         self._last_token_at.pop(request_id, None)
         self._shards.remove(request_id)
+
+    def taken_over(self, request: PoolRequest) -> None:
+        """Another coordinator left it: its stream goes on here."""
+        self._shards.put(request)
+        self._take_over(request)
+
+    def handed_over(self, request_id: str) -> None:
+        """Whoever coordinates next tells of it from now on."""
+        self._last_token_at.pop(request_id, None)
 
     def token(self, request: PoolRequest, token: SampledToken, sampling: Sampling) -> None:
         """A step produced this; told with `flush`."""

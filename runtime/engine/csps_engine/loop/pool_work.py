@@ -1,4 +1,4 @@
-"""A decode pool's part of an epoch: reservations, admission, continuous batching.
+"""A decode pool's part of an epoch: reservations, admission, continuous batching, moves.
 
 Every running request has a row in every step. A reservation is answered only after a tick carried it to all
 members, so KV that comes at once is expected everywhere. A request is decoded only after every holder said
@@ -8,72 +8,93 @@ that the prompt's KV is complete: an answer never comes from half a context.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import StepPlan, StepResult
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.epoch_work import Epoch, Load
+from csps_engine.loop.gathering import gather_numbers
+from csps_engine.loop.load_meter import DecodeStep, LoadMeter, Queued
+from csps_engine.loop.move_work import MoveWork
+from csps_engine.loop.pool_inventory import PoolFacts, describe_move, describe_pool
+from csps_engine.loop.pool_moves import PoolMoves
 from csps_engine.loop.pool_reporter import PoolReporter
+from csps_engine.loop.reservations import Reservations
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.contracts import Decode
 from csps_engine.pipeline.decode import DecodeRunner
-from csps_engine.refusal import Refused, refuse
-from csps_engine.scheduler.pool_book import NoPages, PoolBook, PoolMember
+from csps_engine.refusal import refuse
+from csps_engine.scheduler.handover import read_handover, write_handover
+from csps_engine.scheduler.move import MoveAsk, MoveProgress
+from csps_engine.scheduler.pool_book import PoolBook, PoolMember
 from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest
+from csps_engine.scheduler.scan import scanned_tokens
 from csps_engine.scheduler.ticks import Tick
-from csps_engine.wire.generated import Failure, FailureCode
+from csps_engine.wire.generated import FailureCode, MoveState, PoolInventory
+
+HandOver = Callable[[Sequence[PoolRequest]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolParts:
+    """What a pool's rank is made of."""
+
+    model: Llama
+    pool: KvPool
+    replica: Replica
+    reporter: PoolReporter
+    moving: MoveWork
 
 
 class PoolWork:
-    """See EpochWork. The public verbs (reserve, begin, cancel) run on the engine thread of the coordinator."""
+    """See EpochWork. The public verbs (reserve, begin, cancel, move …) run on the engine thread of the coordinator."""
 
-    def __init__(self, model: Llama, pool: KvPool, replica: Replica, reporter: PoolReporter, max_batch: int) -> None:
-        self._model = model
-        self._pool = pool
-        self._replica = replica
-        self._reporter = reporter
+    def __init__(self, parts: PoolParts, max_batch: int, on_handed_over: HandOver) -> None:
+        self._model = parts.model
+        self._pool = parts.pool
+        self._replica = parts.replica
+        self._reporter = parts.reporter
+        self._moving = parts.moving
         self._max_batch = max_batch
-        self._closed: frozenset[str] = frozenset()
+        self._on_handed_over = on_handed_over
         self._book = PoolBook()
+        self._moves = PoolMoves(self._book, parts.pool.shape.page_bytes(), parts.reporter.metrics)
+        self._reservations = Reservations(self._book)
+        self._closed: frozenset[str] = frozenset()
         self._epoch: Epoch | None = None
         self._mesh: Mesh | None = None
         self._runner: Decode | None = None
         self._sync = False
+        self._tell_closed = False
         self._ended: list[str] = []
-        self._new: list[str] = []
-        self._unconfirmed: list[tuple[Future[Any], PoolRequest]] = []
-        self.load = Load(pages_total=pool.slots, pages_free=pool.slots)
+        self._joined: dict[tuple[str, str], float] = {}
+        self._inherited: dict[str, Any] | None = None
+        self._handed_over = False
+        self.meter = LoadMeter()
+        self.load = Load(pages_total=self._pool.slots, pages_free=self._pool.slots)
 
-    def reserve(self, request_id: str, prompt_tokens: int, max_new_tokens: int, lease_ms: int) -> Future[PoolRequest]:
-        """Resolves once every member knows the reservation; raises Refused."""
+    def reserve(
+        self, request_id: str, lengths: tuple[int, int], lease_ms: int, wait_ms: int = 0
+    ) -> Future[PoolRequest]:
+        """Resolves once every member knows the reservation of `lengths` (prompt, answer); raises Refused.
+
+        While pages lack, it waits in line for up to `wait_ms`.
+        """
         self._require_epoch()
+        if not self._book.open_ranks:
+            raise refuse("draining", "every rank of this pool is leaving", 1000)
         known = self._book.requests.get(request_id)
-        lengths = (prompt_tokens, max_new_tokens)
         if known is not None and (known.prompt_tokens, known.max_new_tokens) != lengths:
             if known.phase == "decoding":
                 raise refuse("bad_request", f"requestId: {request_id} is being decoded with other lengths")
             self._drop(request_id)
-        answer = self._book.reserve(request_id, *lengths, time.monotonic() + lease_ms / 1000)
-        if isinstance(answer, NoPages):
-            raise Refused(
-                Failure(
-                    code="out_of_pages",
-                    message=f"{answer.missing + answer.free} KV pages are needed, {answer.free} are free",
-                    missing_pages=answer.missing,
-                    free_pages=answer.free,
-                    retry_after_ms=500,
-                )
-            )
-        future: Future[PoolRequest] = Future()
-        if self._book.requests.get(request_id) is not known:
-            self._new.append(request_id)
-            self._reporter.held(answer)
-        self._unconfirmed.append((future, answer))
+        future = self._reservations.ask(request_id, lengths, lease_ms, wait_ms, time.monotonic())
+        self._tell_reserved()
         self._count()
         return future
 
@@ -94,75 +115,140 @@ class PoolWork:
 
     def cancel(self, request_id: str) -> None:
         """Free a request's pages; its stream, if any, ends as cancelled."""
+        self._reservations.cancel(request_id)
         request = self._book.requests.get(request_id)
         if request is not None:
             self._finish(request, "cancelled")
             self._count()
 
-    def close_rank(self, rank_ids: frozenset[str]) -> None:
-        """Place no new pages on these ranks."""
+    def move(self, ask: MoveAsk) -> MoveState:
+        """Begin a move, or tell of one that was begun; raises Refused."""
+        self._require_epoch()
+        now = time.monotonic()
+        return describe_move(self._moves.begin(ask, now), now)
+
+    def cancel_move(self, move_id: str, fence: int) -> MoveState:
+        """Raises Refused."""
+        self._require_epoch()
+        now = time.monotonic()
+        return describe_move(self._moves.book.cancel(move_id, fence, now), now)
+
+    def inventory(self) -> PoolInventory:
+        """Raises Refused."""
+        epoch = self._require_epoch()
+        joined = {m.rank_id: self._joined[(m.rank_id, m.incarnation)] for m in epoch.members}
+        facts = PoolFacts(epoch, self._pool.shape, self._book, self._moves.book, self.meter, joined)
+        return describe_pool(facts, time.monotonic())
+
+    def close_ranks(self, rank_ids: frozenset[str]) -> None:
+        """See EpochWork."""
+        self._tell_closed |= rank_ids != self._closed
         self._closed = self._book.closed = rank_ids
+        self._count()
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         self._epoch, self._mesh, self._sync = epoch, mesh, True
         self._runner = DecodeRunner(self._model, mesh, self._pool)
-        self._ended, self._new = [], []
-        pages = _gather(mesh, [self._pool.slots])
+        self._moving.start_epoch(epoch, mesh)
+        self._ended = []
+        pages = gather_numbers(mesh, [self._pool.slots])
         members = [
             PoolMember(member.rank_id, member.incarnation, count)
             for member, (count,) in zip(epoch.members, pages, strict=True)
         ]
+        now = time.monotonic()
+        self._joined = {(m.rank_id, m.incarnation): self._joined.get((m.rank_id, m.incarnation), now) for m in members}
         self._book.closed = self._closed
         if epoch.coordinates:
+            self._take_over(now)
             for request_id in self._book.start_epoch(epoch.number, members):
+                self._reservations.forget(request_id)
                 self._reporter.failed(request_id, "lost_pages", "a rank that held KV of this request is gone")
                 self._reporter.freed(request_id)
         else:
             self._abandon("epoch_broken", "another rank coordinates the pool now")
+        self._inherited = None
         self._count()
 
     def next_tick(self) -> Tick | None:
-        for request_id in self._book.expired(time.monotonic()):
+        now = time.monotonic()
+        for request_id in self._book.expired(now):
             self._drop(request_id)
-        book, sync = self._book, self._sync
-        held = tuple(book.holding(r) for r in (book.requests if sync else self._new) if r in book.requests)
+        self._reservations.serve(now)
+        self._tell_reserved()
+        book, sync, tell_closed = self._book, self._sync, self._sync or self._tell_closed
+        moves = self._moves.next(now)
+        new = self._reservations.take_new()
+        held = tuple(book.holding(r) for r in (book.requests if sync else new) if r in book.requests)
         rows = book.rows(self._max_batch)
         admitted = tuple(book.unchecked())
-        tick = Tick("decode" if rows else "idle", "", sync, tuple(self._ended), held, admitted, rows)
-        if not (sync or rows or held or admitted or self._ended or self._unconfirmed):
+        closed = book.closed_numbers() if tell_closed else None
+        tick = Tick(
+            "decode" if rows else "idle",
+            sync=sync,
+            ended=tuple(self._ended),
+            held=held,
+            admitted=admitted,
+            rows=rows,
+            tickets=moves.tickets,
+            dropped=moves.dropped,
+            commits=moves.commits,
+            asks_moves=moves.asks,
+            closed=closed,
+        )
+        if not (tell_closed or rows or held or admitted or self._ended or self._reservations.unconfirmed or moves):
             return None
-        self._sync, self._ended, self._new = False, [], []
+        self._sync, self._tell_closed, self._ended = False, False, []
         return tick
 
     def next_due(self) -> float | None:
-        return self._book.next_lease_end()
+        due = (self._book.next_lease_end(), self._reservations.next_deadline(), self._moves.next_due())
+        return min((at for at in due if at is not None), default=None)
 
     def execute(self, tick: Tick) -> None:
         mesh, runner = self._mesh, self._runner
         assert mesh is not None
         assert runner is not None
-        unconfirmed, self._unconfirmed = self._unconfirmed, []
-        try:
+        with self._reservations.confirming():
             self._replica.apply(tick, mesh.rank)
+            self._moving.follow(tick)
+            stall = self._moving.commit(tick.commits) if tick.commits else 0.0
+            if tick.asks_moves:
+                self._note(self._moving.progress())
             if tick.admitted:
                 self._check_complete(tick.admitted, mesh)
-            if tick.rows:
-                tables = {row.request_id: self._replica.table(row.request_id, row.position) for row in tick.rows}
-                self._settle(tick, runner.step(StepPlan(tick.rows), tables))
-            elif not tick.admitted:
+            result = self._step(tick, runner) if tick.rows else None
+            if result is None and not tick.admitted:
                 mesh.barrier()
-        except BaseException:
-            self._unconfirmed = unconfirmed + self._unconfirmed
-            raise
-        for future, request in unconfirmed:
-            future.set_result(request)
+        # Every member switched: what comes now may use the new map, and the old slots are free.
+        for request in self._moves.confirm(stall, time.monotonic()) if self._coordinates else ():
+            self._reporter.held(request)
+        if result is not None:
+            self._settle(tick, result)
+        if tick.book is not None:
+            self._leave(tick.book)
         self._count()
 
+    def farewell(self) -> dict[str, Any] | None:
+        """See EpochWork. What nobody was told yet is not handed over: it is asked for again."""
+        epoch = self._epoch
+        if epoch is None or epoch.members[0].rank_id not in self._closed or len(epoch.members) == 1:
+            return None
+        for request_id in self._reservations.give_up(refuse("not_ready", "the coordinator leaves the pool", 500)):
+            self._drop(request_id)
+        self._ended = []
+        return write_handover(self._book, epoch.number, time.monotonic())
+
     def end_epoch(self, reason: str) -> None:
-        for future, request in self._unconfirmed:
-            self._drop(request.request_id)
-            future.set_exception(refuse("epoch_broken", f"the epoch ended: {reason}", 500))
-        self._unconfirmed = []
+        self._moves.book.epoch_ended(reason, time.monotonic())
+        self._moving.end_epoch()
+        if self._handed_over:
+            self._handed_over = False
+            decoding = [r for r in self._book.requests.values() if r.phase == "decoding"]
+            for request in decoding:
+                self._reporter.handed_over(request.request_id)
+            self._book.restore(0, (), ())
+            self._on_handed_over(decoding)
         self._epoch = self._mesh = self._runner = None
         self._count()
 
@@ -170,10 +256,39 @@ class PoolWork:
         self._abandon("epoch_broken", reason)
         self._count()
 
+    @property
+    def _coordinates(self) -> bool:
+        return self._epoch is not None and self._epoch.coordinates
+
+    def _step(self, tick: Tick, runner: Decode) -> StepResult:
+        tables = {row.request_id: self._replica.table(row.request_id, row.position) for row in tick.rows}
+        began = time.monotonic()
+        result = runner.step(StepPlan(tick.rows), tables)
+        if self._coordinates:
+            now = time.monotonic()
+            self.meter.stepped(now - began, now)
+            if self.meter.wants_sample(now):
+                self.meter.sampled(self._sample(tick, now - began), now)
+        return result
+
+    def _sample(self, tick: Tick, seconds: float) -> DecodeStep:
+        token_bytes = self._pool.shape.layers * self._pool.shape.token_layer_bytes()
+        return DecodeStep(
+            rows=len(tick.rows),
+            context_tokens=sum(row.position for row in tick.rows),
+            ranks=len(self._book.members),
+            scan_bytes=max(scanned_tokens(self._book).values()) * token_bytes,
+            seconds=seconds,
+        )
+
+    def _note(self, progress: dict[str, MoveProgress]) -> None:
+        if self._coordinates:
+            self._moves.note(progress, time.monotonic())
+
     def _check_complete(self, admitted: tuple[str, ...], mesh: Mesh) -> None:
         """Ask every holder whether it has all KV of the prompts; collective."""
-        missing = _gather(mesh, [self._replica.missing_pages(request_id) for request_id in admitted])
-        if self._epoch is None or not self._epoch.coordinates:
+        missing = gather_numbers(mesh, [self._replica.missing_pages(request_id) for request_id in admitted])
+        if not self._coordinates:
             return
         for index, request_id in enumerate(admitted):
             request = self._book.requests.get(request_id)
@@ -188,7 +303,7 @@ class PoolWork:
 
     def _settle(self, tick: Tick, result: StepResult) -> None:
         """Coordinator: hand out the step's tokens."""
-        if self._epoch is None or not self._epoch.coordinates:
+        if not self._coordinates:
             return
         for row in tick.rows:
             request = self._book.requests.get(row.request_id)
@@ -206,28 +321,52 @@ class PoolWork:
 
     def _drop(self, request_id: str) -> None:
         """Free the pages here now, and on every member with the next tick."""
+        self._moves.book.request_ended(request_id, time.monotonic())
         if self._book.end(request_id):
             self._ended.append(request_id)
             self._reporter.freed(request_id)
             if not self._book.requests:
                 self._book.check_integrity()
 
+    def _leave(self, book: dict[str, Any]) -> None:
+        """The coordinator leaves for good: whoever coordinates next takes its book."""
+        if self._coordinates:
+            self._handed_over = True
+        else:
+            self._inherited = book
+
+    def _take_over(self, now: float) -> None:
+        if self._inherited is None:
+            return
+        handed = read_handover(self._inherited, now)
+        self._book.restore(handed.epoch, handed.members, handed.requests)
+        for request in handed.requests:
+            self._reporter.taken_over(request)
+
     def _abandon(self, code: FailureCode, message: str) -> None:
+        self._reservations.give_up(refuse(code, message, 500))
         for request_id in list(self._book.requests):
             self._reporter.failed(request_id, code, message)
             self._reporter.freed(request_id)
-        self._book = PoolBook()
+        self._book.restore(0, (), ())
 
-    def _require_epoch(self) -> None:
+    def _tell_reserved(self) -> None:
+        for request in self._reservations.take_granted():
+            self._reporter.held(request)
+
+    def _require_epoch(self) -> Epoch:
         if self._epoch is None or not self._epoch.coordinates:
             raise refuse("not_ready", "this rank coordinates no epoch now", 500)
+        return self._epoch
 
     def _count(self) -> None:
-        running, waiting = self._book.counts()
-        held = self._replica.held_pages
+        running, reserved = self._book.counts()
+        held, line = self._replica.held_pages, self._reservations
+        waiting = reserved + line.waiting
         self._reporter.load(running, waiting, held / max(1, self._pool.slots))
         self._reporter.flush()
-        coordinates = self._epoch is not None and self._epoch.coordinates
+        self.meter.queued = Queued(self._book.reserved_prompt_tokens() + line.waiting_prompt_tokens, line.oldest)
+        coordinates = self._coordinates
         self.load = Load(
             pages_total=self._pool.slots,
             pages_free=self._pool.slots - held,
@@ -235,12 +374,8 @@ class PoolWork:
             pool_pages_free=self._book.pages_free if coordinates else 0,
             running=running,
             waiting=waiting,
+            held_pages=held,
+            homes=self._replica.homes,
+            emptied=self._book.emptied() if coordinates else frozenset(),
+            closed=self._replica.closed,
         )
-
-
-def _gather(mesh: Mesh, numbers: list[int]) -> list[list[int]]:
-    """The numbers of every rank, by rank; collective."""
-    mine = torch.tensor(numbers, dtype=torch.int64, device=mesh.device)
-    every = torch.empty((mesh.size, len(numbers)), dtype=torch.int64, device=mesh.device)
-    mesh.all_gather_into(every, mine).wait()
-    return [[int(number) for number in row] for row in every.tolist()]

@@ -29,6 +29,16 @@ class PrefillQueue:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all that waits."""
+        return sum(len(task.token_ids) for task in self._tasks)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the first in line came."""
+        return self._tasks[0].received_at if self._tasks else None
+
     def add(self, task: PrefillTask) -> None:
         self._tasks.append(task)
 

@@ -1,7 +1,8 @@
 """A prefill group's part of an epoch: one prompt at a time, computed by all ranks and pushed to the pool.
 
 The first token is told only after every rank's pages were acknowledged by their holders. Ranks learn this from
-each other in rounds shorter than the collective time-out, so that one slow push does not look like a death.
+each other in rounds shorter than the collective time-out, so that one slow push does not look like a death. Between
+layers they agree on whether to go on: a cancelled prompt, or one whose deadline passed, is not computed to its end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -17,6 +18,8 @@ from csps_engine.comm.mesh import Mesh
 from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PrefillJob, PrefillMode, PrefillResult, Progress
 from csps_engine.loop.epoch_work import Epoch, Load
+from csps_engine.loop.gathering import gather_numbers
+from csps_engine.loop.load_meter import LoadMeter, Queued
 from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
 from csps_engine.loop.reports import PostEvents, error_event, token_event
 from csps_engine.metrics import Metrics
@@ -34,6 +37,18 @@ log = logging.getLogger(__name__)
 
 CODES: tuple[FailureCode, ...] = get_args(FailureCode)
 PENDING, ACKNOWLEDGED, FAILED = 0, 1, 2
+GO_ON, CANCELLED, LATE = 0, 1, 2
+CHECK_SECONDS = 0.02
+"""A prompt that is not wanted any more is computed for about so long."""
+
+
+class PrefillStopped(Exception):
+    """Every rank left the prompt after the same layer."""
+
+    def __init__(self, verdict: int) -> None:
+        late = verdict == LATE
+        super().__init__("the deadline passed during the prefill" if late else "the prefill was cancelled")
+        self.code: FailureCode = "deadline_exceeded" if late else "unknown_request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,13 @@ class PrefillWork:
         self._mesh: Mesh | None = None
         self._runner: Prefill | None = None
         self._fresh = False
+        self._stopped = ""
+        self._taken_at = 0.0
+        self._layer_seconds = 0.0
+        """Of a token in a layer, lately; 0 before the first prompt."""
+        self._closed: frozenset[str] = frozenset()
         self.poll_seconds = 1.0
+        self.meter = LoadMeter()
         self.load = Load()
 
     def add(self, task: PrefillTask) -> None:
@@ -72,8 +93,12 @@ class PrefillWork:
         self._queue.add(task)
         self._count()
 
+    def stop(self, request_id: str) -> None:
+        """Let a prompt that is being computed end between two layers. Any thread."""
+        self._stopped = request_id
+
     def cancel(self, request_id: str) -> None:
-        """Forget a waiting prompt. A running one is computed to its end, for all ranks are in it."""
+        """Forget a waiting prompt; see `stop` for a running one."""
         if self._queue.remove(request_id):
             self._post([(request_id, error_event("unknown_request", "the prefill was cancelled"))])
             self._count()
@@ -90,6 +115,7 @@ class PrefillWork:
         for late in self._queue.take_late(now):
             self._fail(late.request_id, "deadline_exceeded", "the deadline passed while the prompt was queued")
         task = self._running = self._queue.take_next()
+        self._taken_at = now
         self._count()
         if task is None:
             # The first tick of an epoch shows everyone that it stands, without waiting for the heartbeat.
@@ -101,8 +127,18 @@ class PrefillWork:
             sampling=task.sampling,
             reservation=task.reservation.to_json().decode(),
             budget_ms=max(1, int(1000 * (task.deadline - now))),
+            check_layers=_check_layers(self._layer_seconds * len(task.token_ids)),
         )
         return Tick("prefill", order=order)
+
+    def close_ranks(self, rank_ids: frozenset[str]) -> None:
+        """See EpochWork. A rank of a prefill group holds nothing between two prompts."""
+        self._closed = rank_ids
+        self._count()
+
+    def farewell(self) -> dict[str, Any] | None:
+        """See EpochWork. What waits here is told when its coordinator is gone."""
+        return None
 
     def next_due(self) -> float | None:
         return self._queue.next_deadline()
@@ -133,8 +169,9 @@ class PrefillWork:
         sink = PushSink(reservation, self._shape, self._token, deadline)
         job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._mode)
         began = time.monotonic()
+        self.load = replace(self.load, running=1)
         try:
-            result = self._runner_now().run(job, sink, self._progress(order.request_id))
+            result = self._runner_now().run(job, sink, self._between_layers(order, mesh, deadline))
             compute_ms = 1000 * (time.monotonic() - began)
             sink.finish()
             outcome = self._await_acknowledgement(sink, mesh)
@@ -142,8 +179,12 @@ class PrefillWork:
             # Raised alike by every rank before its first exchange: the epoch goes on.
             self._end_failed(order.request_id, "bad_request", str(error))
             return
+        except PrefillStopped as stopped:
+            self._end_failed(order.request_id, stopped.code, str(stopped))
+            return
         finally:
             sink.finish()
+            self._count()
         self._metrics.kv_pushed.inc(sink.acknowledged_bytes)
         if sink.failure is not None:
             log.warning("pushing KV of %s failed: %s", order.request_id, sink.failure.message)
@@ -171,7 +212,11 @@ class PrefillWork:
         epoch, task = self._epoch, self._running
         if epoch is None or task is None:
             return
-        self._metrics.prompt_tokens.inc(len(order.token_ids))
+        now, tokens = time.monotonic(), len(order.token_ids)
+        self._layer_seconds = compute_ms / 1000 / self._model.config.layers / tokens
+        queued = self._taken_at - task.received_at
+        self.meter.prefilled(tokens, len(epoch.members), compute_ms / 1000, queued, now)
+        self._metrics.prompt_tokens.inc(tokens)
         self._metrics.time_to_first_token.observe(time.monotonic() - task.received_at)
         ranks = [member.rank_id for member in epoch.members]
         done = PrefillDone(type="done", degree=len(ranks), ranks=ranks, compute_ms=compute_ms, kv_bytes_pushed=kv_bytes)
@@ -186,13 +231,23 @@ class PrefillWork:
             self._fail(request_id, code, message)
             self._count()
 
-    def _progress(self, request_id: str) -> Progress | None:
-        if self._epoch is None or not self._epoch.coordinates:
-            return None
-        post = self._post
+    def _between_layers(self, order: PrefillOrder, mesh: Mesh, deadline: float) -> Progress:
+        """Tells how far it is, and raises PrefillStopped on every rank alike; collective."""
+        coordinates = self._epoch is not None and self._epoch.coordinates
 
         def report(layers_done: int, layers: int) -> None:
-            post([(request_id, PrefillProgress(type="progress", layers_done=layers_done, layers=layers))])
+            if coordinates:
+                progress = PrefillProgress(type="progress", layers_done=layers_done, layers=layers)
+                self._post([(order.request_id, progress)])
+            if layers_done == layers or layers_done % order.check_layers:
+                return
+            verdict = CANCELLED if self._stopped == order.request_id else GO_ON
+            if time.monotonic() >= deadline:
+                verdict = LATE
+            # The coordinator's word counts: clocks and calls differ between ranks.
+            agreed = gather_numbers(mesh, [verdict])[0][0]
+            if agreed != GO_ON:
+                raise PrefillStopped(agreed)
 
         return report
 
@@ -206,6 +261,20 @@ class PrefillWork:
 
     def _count(self) -> None:
         running = 0 if self._running is None else 1
-        self.load = replace(self.load, running=running, waiting=len(self._queue))
+        waiting = len(self._queue)
+        self.load = Load(running=running, waiting=waiting, emptied=self._emptied(idle=not running and not waiting))
+        self.meter.queued = Queued(self._queue.prompt_tokens, self._queue.oldest)
         self._metrics.running.set(running)
         self._metrics.waiting.set(len(self._queue))
+
+    def _emptied(self, idle: bool) -> frozenset[str]:
+        """Between two prompts every member can go; the coordinator once nothing waits here."""
+        epoch = self._epoch
+        if epoch is None or not epoch.coordinates:
+            return frozenset()
+        return self._closed if idle else self._closed - {epoch.members[0].rank_id}
+
+
+def _check_layers(layer_seconds: float) -> int:
+    """So many layers that looking costs little beside them; each of them when their time is not known yet."""
+    return max(1, int(CHECK_SECONDS / layer_seconds)) if layer_seconds > 0 else 1

@@ -12,6 +12,9 @@ from csps_engine.wire.generated import ErrorEvent, Failure, FailureCode, TokenEv
 
 PostEvents = Callable[[Sequence[tuple[str, WireMessage]]], None]
 
+TakeOver = Callable[[PoolRequest], None]
+"""Opens the stream of a request that another rank coordinated. Any thread; must not block."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardReports:

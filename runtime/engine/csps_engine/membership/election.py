@@ -1,6 +1,7 @@
 """Who proposes the next epoch, and with whom.
 
-    living   = roster members that answered as the roster's incarnation, loaded, with equal KV format
+    living   = roster members that answered as the roster's incarnation, loaded, with equal KV format; of those
+               that drain only who still holds pages
     proposer = the coordinator that serves now, if it lives and is on the roster
                else the coordinator of the newest epoch anyone saw, likewise: it knows the running requests
                else the first living member of the roster
@@ -45,6 +46,11 @@ class Wait:
 Ballot = Propose | Follow | Wait
 
 
+def can_join(state: RankState) -> bool:
+    """A rank that drains takes part until its pages have moved."""
+    return state.phase in JOINABLE or (state.phase == "draining" and (state.held_pages or 0) > 0)
+
+
 def living_members(roster: Roster, states: Mapping[str, RankState], kv_format: str) -> tuple[RankRef, ...]:
     """Roster members that could join now; `states` holds every answer, one's own included, by rankId."""
     return tuple(
@@ -52,7 +58,7 @@ def living_members(roster: Roster, states: Mapping[str, RankState], kv_format: s
         for member in roster.members
         if (state := states.get(member.rank_id)) is not None
         and state.rank.incarnation == member.incarnation
-        and state.phase in JOINABLE
+        and can_join(state)
         and state.kv_format == kv_format
     )
 

@@ -42,6 +42,18 @@ class PageAllocator:
         self._free -= count
         return slots
 
+    def claim(self, slots: Iterable[int]) -> None:
+        """Hand out exactly these slots; one that is not free is a bug: ValueError."""
+        free = self.free_slots()
+        for slot in slots:
+            if slot not in free:
+                raise ValueError(f"slot {slot} is not free")
+            free.remove(slot)
+        self._runs, self._free = [], 0
+        for start, end in _runs_of(sorted(free)):
+            self._runs.append((start, end))
+            self._free += end - start
+
     def release(self, slots: Iterable[int]) -> None:
         """Take slots back. A slot that is free already or out of range is a bug: ValueError."""
         for slot in slots:
@@ -65,6 +77,16 @@ class PageAllocator:
             del self._runs[at - 1]
         insort(self._runs, (start, end))
         self._free += 1
+
+
+def _runs_of(slots: list[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for slot in slots:
+        if runs and runs[-1][1] == slot:
+            runs[-1] = (runs[-1][0], slot + 1)
+        else:
+            runs.append((slot, slot + 1))
+    return runs
 
 
 def _length(run: tuple[int, int]) -> int:

@@ -2,7 +2,8 @@
 
 All pages that a request may need (prompt and longest answer) are reserved at once, so a running request can
 never fail for want of a page. A reservation is freed when its lease ends without a decode. When an epoch ends,
-a request survives if every rank that holds one of its pages is still the same incarnation.
+a request survives if every rank that holds one of its pages is still the same incarnation. Slots may be leased to
+a move: then they belong to no request until its commit.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class PoolBook:
         self._members: dict[str, PoolMember] = {}
         self._slots: dict[str, PageAllocator] = {}
         self._requests: dict[str, PoolRequest] = {}
+        self._leases: dict[str, tuple[str, tuple[int, ...]]] = {}
+        """Rank and slots by move."""
         self._epoch = 0
         self.closed: frozenset[str] = frozenset()
         """Ranks that drain: they keep what they hold and get nothing new."""
@@ -51,6 +54,50 @@ class PoolBook:
     def pages_free(self) -> int:
         return sum(slots.free for slots in self._slots.values())
 
+    @property
+    def members(self) -> Mapping[str, PoolMember]:
+        """In mesh order, by rankId."""
+        return self._members
+
+    @property
+    def open_ranks(self) -> list[str]:
+        """Ranks that new pages may go to."""
+        return [rank for rank in self._members if rank not in self.closed]
+
+    @property
+    def open_pages(self) -> int:
+        """Pages that requests could have if the pool were empty."""
+        return sum(self._slots[rank].total for rank in self.open_ranks)
+
+    def closed_numbers(self) -> tuple[int, ...]:
+        """Mesh ranks of the closed members."""
+        return tuple(number for rank, number in self._mesh_numbers().items() if rank in self.closed)
+
+    def emptied(self) -> frozenset[str]:
+        """Closed members that hold nothing any more."""
+        return frozenset(rank for rank in self._members if rank in self.closed and self.is_empty(rank))
+
+    def reserved_prompt_tokens(self) -> int:
+        """Prompt tokens of the requests that are not decoding yet."""
+        return sum(r.prompt_tokens for r in self._requests.values() if r.phase == "reserved")
+
+    def free_of(self, rank_id: str) -> int:
+        """Pages of a member that are neither held nor leased to a move."""
+        return self._slots[rank_id].free
+
+    def scanned_pages(self) -> dict[str, int]:
+        """Pages with KV of all requests, by rank: what a step reads once their prefills have ended."""
+        scanned = dict.fromkeys(self._members, 0)
+        for request in self._requests.values():
+            for rank, _ in request.pages[: pages_for(request.written_tokens)]:
+                scanned[rank] += 1
+        return scanned
+
+    def is_empty(self, rank_id: str) -> bool:
+        """Whether a member holds no page, no lease and no home."""
+        idle = self._slots[rank_id].free == self._slots[rank_id].total
+        return idle and all(request.home != rank_id for request in self._requests.values())
+
     def free_by_rank(self) -> Mapping[str, int]:
         """Pages that a reservation could have, by rank."""
         return {rank: slots.free for rank, slots in self._slots.items() if rank not in self.closed}
@@ -60,7 +107,12 @@ class PoolBook:
         return self._requests
 
     def start_epoch(self, epoch: int, members: Sequence[PoolMember]) -> list[str]:
-        """Take over the members of a new epoch, in mesh order. Returns the requests that lost pages."""
+        """Take over the members of a new epoch, in mesh order. Returns the requests that lost pages.
+
+        Leases end: a move does not outlive its epoch.
+        """
+        for move_id in list(self._leases):
+            self.unlease(move_id)
         present = {member.rank_id: member for member in members}
         kept = {rank: slots for rank, slots in self._slots.items() if present.get(rank) == self._members[rank]}
         lost = [r.request_id for r in self._requests.values() if not r.holders <= kept.keys()]
@@ -75,6 +127,7 @@ class PoolBook:
         for request in self._requests.values():
             if request.home not in present:
                 request.home = choose_home(self._homed())
+                request.map_version += 1
         return lost
 
     def reserve(
@@ -88,7 +141,8 @@ class PoolBook:
                 return known
             raise ValueError(f"request {request_id} already holds pages for other lengths")
         count = pages_for(prompt_tokens + max_new_tokens)
-        owners = spread_pages(self.free_by_rank(), count)
+        prompt_pages = pages_for(prompt_tokens)
+        owners = spread_pages(self.free_by_rank(), self.scanned_pages(), prompt_pages, count - prompt_pages)
         if owners is None:
             free = sum(self.free_by_rank().values())
             return NoPages(missing=count - free, free=free)
@@ -116,6 +170,41 @@ class PoolBook:
         for rank, slot in request.pages:
             self._slots[rank].release([slot])
         return True
+
+    def lease(self, move_id: str, rank_id: str, count: int) -> tuple[int, ...] | None:
+        """Set slots aside for a move; None when the rank has too few."""
+        if self._slots[rank_id].free < count:
+            return None
+        slots = tuple(self._slots[rank_id].take(count))
+        self._leases[move_id] = (rank_id, slots)
+        return slots
+
+    def unlease(self, move_id: str) -> None:
+        """Give a move's slots back."""
+        rank_id, slots = self._leases.pop(move_id)
+        self._slots[rank_id].release(slots)
+
+    def move_pages(self, move_id: str, request_id: str, first_page: int, takes_home: bool) -> int:
+        """Let a request own the slots leased to a move instead of those it has; returns the new map version."""
+        request = self._requests[request_id]
+        target, slots = self._leases.pop(move_id)
+        span = slice(first_page, first_page + len(slots))
+        for rank, slot in request.pages[span]:
+            self._slots[rank].release([slot])
+        request.pages[span] = [(target, slot) for slot in slots]
+        if takes_home:
+            request.home = target
+        request.map_version += 1
+        return request.map_version
+
+    def restore(self, epoch: int, members: Sequence[PoolMember], requests: Sequence[PoolRequest]) -> None:
+        """Take over another coordinator's book; a start_epoch follows. ValueError when a slot is held twice."""
+        self._epoch, self._leases = epoch, {}
+        self._members = {member.rank_id: member for member in members}
+        self._slots = {member.rank_id: PageAllocator(member.pages) for member in members}
+        self._requests = {request.request_id: request for request in requests}
+        for rank, slots in self._slots.items():
+            slots.claim(slot for r in requests for holder, slot in r.pages if holder == rank)
 
     def expired(self, now: float) -> list[str]:
         """Reservations whose lease ended before a decode came."""
@@ -150,8 +239,10 @@ class PoolBook:
         return decoding, len(self._requests) - decoding
 
     def check_integrity(self) -> None:
-        """Every slot of every member is free or held by exactly one request; AssertionError otherwise."""
+        """Every slot of every member is free, leased or held by exactly one request; AssertionError otherwise."""
         held: dict[str, list[int]] = {rank: [] for rank in self._slots}
+        for rank, leased in self._leases.values():
+            held[rank].extend(leased)
         for request in self._requests.values():
             for rank, slot in request.pages:
                 held[rank].append(slot)
@@ -161,7 +252,7 @@ class PoolBook:
                 raise AssertionError(f"page slots of {rank} are lost or held twice")
 
     def _homed(self) -> dict[str, int]:
-        homed = {rank: 0 for rank in self._members if rank not in self.closed} or dict.fromkeys(self._members, 0)
+        homed = dict.fromkeys(self.open_ranks or self._members, 0)
         for request in self._requests.values():
             if request.home in homed:
                 homed[request.home] += 1

@@ -1,17 +1,18 @@
 """A member's copy of the page tables, and the guard of its own slots against late KV.
 
 The engine thread applies ticks; receiver threads write pages. Both hold the same lock, so that a page is never
-written after its request ended: the slot may belong to someone else by then.
+written after its request or its move ended: the slot may belong to someone else by then.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from csps_engine.core.plan import PAGE_TOKENS, PageTable
+from csps_engine.core.plan import PAGE_TOKENS, PageTable, Place
 from csps_engine.refusal import refuse
+from csps_engine.scheduler.move import MoveCommit, MoveTicket
 from csps_engine.scheduler.request import pages_for
 from csps_engine.scheduler.ticks import Holding, Tick
 
@@ -37,14 +38,20 @@ class Replica:
         self._all_layers = (1 << layers) - 1
         self._layers = layers
         self._entries: dict[str, _Entry] = {}
+        self._tickets: dict[str, MoveTicket] = {}
         self._lock = threading.Lock()
         self._mesh_rank = 0
         self._held = 0
+        self._homes = 0
+        self.closed = False
+        """The coordinator gives this rank nothing new."""
 
     def apply(self, tick: Tick, mesh_rank: int) -> None:
         """Take over what a tick says about pages; `mesh_rank` is this rank's number in the epoch."""
         with self._lock:
             self._mesh_rank = mesh_rank
+            if tick.closed is not None:
+                self.closed = mesh_rank in tick.closed
             if tick.sync:
                 self._sync(tick.held)
             else:
@@ -52,8 +59,50 @@ class Replica:
                     self._entries.pop(request_id, None)
                 for holding in tick.held:
                     self._entries[holding.request_id] = _Entry(holding)
+            for move_id in tick.dropped:
+                self._tickets.pop(move_id, None)
+            for ticket in tick.tickets:
+                self._tickets[ticket.move_id] = ticket
             if tick.sync or tick.ended or tick.held:
-                self._held = self._count_held()
+                self._count()
+
+    @property
+    def tickets(self) -> list[MoveTicket]:
+        """Moves under way, in the same order on every member."""
+        return list(self._tickets.values())
+
+    def ticket(self, move_id: str) -> MoveTicket:
+        return self._tickets[move_id]
+
+    def switch(self, commits: Sequence[MoveCommit]) -> None:
+        """Let the pages of committed moves be where they were moved to."""
+        with self._lock:
+            for commit in commits:
+                ticket = self._tickets.pop(commit.move_id)
+                entry = self._entries[ticket.request_id]
+                places, first = list(entry.holding.places), ticket.first_page
+                places[first : first + len(ticket.slots)] = [Place(ticket.target, slot) for slot in ticket.slots]
+                home = ticket.target if ticket.takes_home else entry.holding.home
+                entry.holding = replace(entry.holding, places=tuple(places), home=home)
+            self._count()
+
+    def write_moved(self, move_id: str, layer: int, pages: Sequence[IncomingPage], store: Callable[[], None]) -> None:
+        """Store one layer of some full pages if their move is still under way; raises Refused otherwise."""
+        with self._lock:
+            ticket = self._tickets.get(move_id)
+            if ticket is None or ticket.target != self._mesh_rank:
+                raise refuse("unknown_request", f"move {move_id} brings no pages here")
+            if not 0 <= layer < self._layers:
+                raise refuse("bad_request", f"layer {layer} is not one of {self._layers}")
+            for incoming in pages:
+                at = incoming.page - ticket.first_page
+                if not 0 <= at < len(ticket.slots) or ticket.slots[at] != incoming.slot:
+                    raise refuse(
+                        "bad_request", f"page {incoming.page} of move {move_id} is not for slot {incoming.slot}"
+                    )
+                if incoming.tokens != PAGE_TOKENS:
+                    raise refuse("bad_request", f"page {incoming.page} has {incoming.tokens} tokens and is not full")
+            store()
 
     def write(
         self,
@@ -99,12 +148,24 @@ class Replica:
         """Slots of this rank that some request holds."""
         return self._held
 
-    def _count_held(self) -> int:
-        rank = self._mesh_rank
-        return sum(1 for e in self._entries.values() for place in e.holding.places if place.rank == rank)
+    @property
+    def homes(self) -> int:
+        """Requests whose dense layers this rank runs."""
+        return self._homes
+
+    def slots_of(self, request_id: str, first_page: int, pages: int) -> list[int]:
+        """Where consecutive pages are, each on its own rank."""
+        with self._lock:
+            return [place.slot for place in self._entries[request_id].holding.places[first_page : first_page + pages]]
+
+    def _count(self) -> None:
+        rank, entries = self._mesh_rank, self._entries.values()
+        self._held = sum(1 for e in entries for place in e.holding.places if place.rank == rank)
+        self._homes = sum(1 for e in entries if e.holding.home == rank)
 
     def _sync(self, held: Sequence[Holding]) -> None:
         known, self._entries = self._entries, {}
+        self._tickets = {}
         for holding in held:
             old = known.get(holding.request_id)
             same = old is not None and old.holding.version == holding.version

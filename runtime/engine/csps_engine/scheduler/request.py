@@ -46,6 +46,18 @@ class PoolRequest:
     position: int = 0
     """Where the next step writes; equal to the tokens with KV."""
     produced: int = field(default=0)
+    map_version: int = 1
+    """Grows with every change of `pages` or `home`: what a move's commit compares."""
+
+    @property
+    def settled(self) -> bool:
+        """All KV of the prompt is here, so that pages may move."""
+        return self.phase == "decoding" and self.checked
+
+    @property
+    def written_tokens(self) -> int:
+        """Tokens that have KV, or will have it when their prefill ends."""
+        return max(self.position, self.prompt_tokens)
 
     @property
     def holders(self) -> set[str]:

@@ -1,17 +1,19 @@
 """Ticks: what the coordinator of an epoch tells every member to do next, as bytes for the mesh.
 
-A tick carries, in this order: what ended, what is held now, whose KV must be complete, and the work. Every
-member applies it in full before the work starts, so the replicas of the page tables never differ while a
-collective runs. The first tick of an epoch is a `sync`: its holdings are all there are.
+A tick carries, in this order: what ended, what is held now, which moves begin, are dropped or commit, whose KV must
+be complete, and the work. Every member applies it in full before the work starts, so the replicas of the page tables
+never differ while a collective runs. The first tick of an epoch is a `sync`: its holdings are all there are, and no
+move is under way.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from csps_engine.core.plan import DecodeRow, Place, Sampling
+from csps_engine.scheduler.move import MoveCommit, MoveTicket
 
 TickKind = Literal["idle", "decode", "prefill", "leave"]
 
@@ -38,6 +40,8 @@ class PrefillOrder:
     reservation: str
     budget_ms: int
     """From the start of the tick until every page must be acknowledged."""
+    check_layers: int = 1
+    """After so many layers each, the ranks agree on whether to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,17 @@ class Tick:
     """Requests whose prompt KV every holder must have in full before they may decode."""
     rows: tuple[DecodeRow, ...] = ()
     order: PrefillOrder | None = None
+    tickets: tuple[MoveTicket, ...] = ()
+    """Moves that begin."""
+    dropped: tuple[str, ...] = ()
+    """Moves that ended without a commit."""
+    commits: tuple[MoveCommit, ...] = ()
+    asks_moves: bool = False
+    """The sources say how far they are."""
+    closed: tuple[int, ...] | None = None
+    """Mesh ranks that get nothing new from now on; None: as before."""
+    book: dict[str, Any] | None = None
+    """Of a leave: the book of a coordinator that will not be in the next epoch."""
 
     def to_bytes(self) -> bytes:
         document: dict[str, Any] = {"kind": self.kind}
@@ -72,7 +87,15 @@ class Tick:
             document["rows"] = [[r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows]
         if self.order is not None:
             o = self.order
-            document["order"] = [o.request_id, o.token_ids, _pack(o.sampling), o.reservation, o.budget_ms]
+            document["order"] = [
+                o.request_id,
+                o.token_ids,
+                _pack(o.sampling),
+                o.reservation,
+                o.budget_ms,
+                o.check_layers,
+            ]
+        document |= _write_moves(self)
         return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -93,10 +116,33 @@ def tick_from_bytes(payload: bytes) -> Tick:
             DecodeRow(rid, home, token, position, Sampling(*sampling))
             for rid, home, token, position, sampling in document.get("rows", ())
         ),
-        order=None
-        if order is None
-        else PrefillOrder(order[0], tuple(order[1]), Sampling(*order[2]), order[3], order[4]),
+        order=None if order is None else PrefillOrder(order[0], tuple(order[1]), Sampling(*order[2]), *order[3:]),
+        tickets=tuple(
+            MoveTicket(**{**ticket, "slots": tuple(ticket["slots"])}) for ticket in document.get("tickets", ())
+        ),
+        dropped=tuple(document.get("dropped", ())),
+        commits=tuple(MoveCommit(*commit) for commit in document.get("commits", ())),
+        asks_moves=document.get("asksMoves", False),
+        closed=tuple(document["closed"]) if "closed" in document else None,
+        book=document.get("book"),
     )
+
+
+def _write_moves(tick: Tick) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    if tick.tickets:
+        document["tickets"] = [asdict(ticket) for ticket in tick.tickets]
+    if tick.dropped:
+        document["dropped"] = tick.dropped
+    if tick.commits:
+        document["commits"] = [[c.move_id, c.copied_pages, c.tokens] for c in tick.commits]
+    if tick.asks_moves:
+        document["asksMoves"] = True
+    if tick.closed is not None:
+        document["closed"] = tick.closed
+    if tick.book is not None:
+        document["book"] = tick.book
+    return document
 
 
 def _pack(s: Sampling) -> list[float | int | bool]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from csps_engine.loop.agent import MembershipAgent
+from csps_engine.membership.election import can_join
 from csps_engine.refusal import refuse
 from csps_engine.server.http import parse, reply
 from csps_engine.server.rank import Rank
@@ -60,13 +61,13 @@ class ControlHandlers:
     async def epoch(self, request: web.Request) -> web.Response:
         proposal = await parse(request, EpochProposal)
         agent = self._agent()
-        if self._rank.standing.draining:
+        if not can_join(self._rank.state()):
             raise refuse("draining", f"{self._rank.config.rank.rank_id} joins no epoch any more")
         agent.take_proposal(proposal)
         return reply(self._rank.state())
 
     async def drain(self, _: web.Request) -> web.Response:
-        """Stop taking work; the rank leaves when nothing is left, and its process ends."""
+        """Take nothing new and hand on what it holds; then the state's phase is drained. SIGTERM ends the process."""
         self._on_drain()
         return reply(self._rank.state())
 

@@ -16,6 +16,7 @@ from csps_engine.loop.rendezvous import bind_collectives
 from csps_engine.loop.reports import ShardReports
 from csps_engine.server.control import ControlHandlers
 from csps_engine.server.http import MAX_BODY_BYTES, bearer_token, errors_as_failures
+from csps_engine.server.moving import MovingHandlers
 from csps_engine.server.rank import Rank
 from csps_engine.server.serving import ServingHandlers
 from csps_engine.state.publisher import StatePublisher
@@ -27,24 +28,29 @@ MEMBER_DRAIN_SECONDS = 6.0
 
 
 async def serve(config: EngineConfig) -> int:
-    """Run until SIGTERM or a drain is over; returns the exit status."""
+    """Run until SIGTERM, and what is handed on then; returns the exit status."""
     bind_collectives(config.rank.address)
     publisher = StatePublisher(config)
     rank = Rank(config, partial(_shard_reports, publisher))
     publisher.watch(rank.state, rank.metrics)
-    drained = asyncio.Event()
+    stopping = asyncio.Event()
 
     def drain() -> None:
         if not rank.standing.draining:
             log.info("draining")
             rank.standing.draining = True
             rank.standing.changed.set()
-            drained.set()
+
+    def stop() -> None:
+        drain()
+        stopping.set()
 
     app = web.Application(
         middlewares=[errors_as_failures(), bearer_token(config.control_token)], client_max_size=MAX_BODY_BYTES
     )
-    app.add_routes([*ControlHandlers(rank, drain).routes(), *ServingHandlers(rank).routes()])
+    app.add_routes(
+        [*ControlHandlers(rank, drain).routes(), *ServingHandlers(rank).routes(), *MovingHandlers(rank).routes()]
+    )
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     host = "::" if ":" in config.rank.address else "0.0.0.0"
@@ -53,10 +59,10 @@ async def serve(config: EngineConfig) -> int:
     await web.TCPSite(runner, host, config.rank.control_port).start()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, drain)
+        loop.add_signal_handler(name, stop)
     tasks = [loop.create_task(rank.bring_up()), loop.create_task(publisher.run())]
     try:
-        await drained.wait()
+        await stopping.wait()
         await _finish(rank, config.drain_grace_ms / 1000)
     finally:
         for task in tasks:
@@ -76,13 +82,17 @@ def _shard_reports(publisher: StatePublisher, shape: KvShape) -> ShardReports:
 async def _finish(rank: Rank, grace_seconds: float) -> None:
     """Wait until this rank is not needed any more, or its grace is over."""
     began = time.monotonic()
-    while time.monotonic() - began < grace_seconds:
-        epoch, state = rank.standing.serving, rank.state()
-        held = state.pages_total - state.pages_free
-        if epoch is None:
+    emptied_at: float | None = None
+    while (now := time.monotonic()) - began < grace_seconds:
+        standing = rank.standing
+        epoch = standing.serving
+        if rank.drained and epoch is None and standing.joining is None and not rank.relay.busy:
             return
-        if epoch.coordinates and not state.running and not state.waiting and rank.engine is not None:
-            rank.engine.leave(f"coordinator {state.rank.rank_id} drains")
-        elif not epoch.coordinates and not held and time.monotonic() - began > MEMBER_DRAIN_SECONDS:
-            return
-        await rank.standing.wait(0.1)
+        emptied_at = (emptied_at or now) if rank.drained else None
+        if epoch is not None and emptied_at is not None:
+            # As a rule the coordinator leaves it out; the rest of the group may be too small for an epoch.
+            if epoch.coordinates and rank.engine is not None:
+                rank.engine.leave(f"coordinator {rank.config.rank.rank_id} drains")
+            elif now - emptied_at > MEMBER_DRAIN_SECONDS:
+                return
+        await standing.wait(0.1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from aiohttp import web
 
 from csps_engine.core.plan import PAGE_TOKENS, Sampling
-from csps_engine.loop.event_board import EventStream
+from csps_engine.loop.event_board import EventStream, decode_identity
 from csps_engine.loop.pool_work import PoolWork
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_work import PrefillWork
@@ -35,21 +35,27 @@ class ServingHandlers:
         asked = await parse(request, wire.ReserveRequest)
         self._rank.require_coordinator()
         self._check_context(asked.prompt_tokens + asked.max_new_tokens, "promptTokens + maxNewTokens")
-        work = self._pool_work()
+        work, lengths = self._pool_work(), (asked.prompt_tokens, asked.max_new_tokens)
         confirmed = await self._rank.call(
-            lambda: work.reserve(asked.request_id, asked.prompt_tokens, asked.max_new_tokens, asked.lease_ms)
+            lambda: work.reserve(asked.request_id, lengths, asked.lease_ms, asked.wait_ms or 0)
         )
         return reply(self._reservation(await asyncio.wrap_future(confirmed)))
 
     async def decode(self, request: web.Request) -> web.StreamResponse:
         """A second call with the same request id follows the same stream from its first token."""
         asked = await parse(request, wire.DecodeRequest)
-        board, about = self._rank.board, (asked.prompt_tokens, asked.first_token, asked.max_new_tokens)
+        order = DecodeOrder(
+            first_token=asked.first_token,
+            max_new_tokens=asked.max_new_tokens,
+            stop_token_ids=frozenset(asked.stop_token_ids),
+            sampling=_sampling(asked.sampling),
+        )
+        board, about = self._rank.board, decode_identity(asked.prompt_tokens, order)
         stream = board.running(asked.request_id, about) or board.done(asked.request_id, about)
         if stream is None:
             self._rank.require_coordinator()
             self._check_token(asked.first_token, "firstToken")
-            stream = await self._begin(asked, about)
+            stream = await self._begin(asked, order, about)
         return await self._follow(request, asked.request_id, stream)
 
     async def prefill(self, request: web.Request) -> web.StreamResponse:
@@ -64,16 +70,11 @@ class ServingHandlers:
 
     async def cancel(self, request: web.Request) -> web.Response:
         asked = await parse(request, wire.CancelRequest)
+        self._rank.relay.cancel(asked.request_id)
         await self._rank.call(self._cancelling(asked.request_id))
         return web.json_response({})
 
-    async def _begin(self, asked: wire.DecodeRequest, about: Hashable) -> EventStream:
-        order = DecodeOrder(
-            first_token=asked.first_token,
-            max_new_tokens=asked.max_new_tokens,
-            stop_token_ids=frozenset(asked.stop_token_ids),
-            sampling=_sampling(asked.sampling),
-        )
+    async def _begin(self, asked: wire.DecodeRequest, order: DecodeOrder, about: Hashable) -> EventStream:
         work, board = self._pool_work(), self._rank.board
         stream = board.open(asked.request_id, about)
         try:
@@ -125,9 +126,13 @@ class ServingHandlers:
 
     def _cancel_unfollowed(self, request_id: str, stream: EventStream) -> None:
         if stream.ended_at is None and not stream.followers:
+            self._rank.relay.cancel(request_id)
             self._rank.engine_inbox().call(self._cancelling(request_id))
 
     def _cancelling(self, request_id: str) -> Callable[[], None]:
+        if self._rank.prefill_work is not None:
+            # Before the engine thread turns to its commands: it may be in that very prompt.
+            self._rank.prefill_work.stop(request_id)
         work = self._rank.pool_work or self._rank.prefill_work
         return (lambda: None) if work is None else (lambda: work.cancel(request_id))
 

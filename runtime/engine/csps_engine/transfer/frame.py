@@ -39,9 +39,11 @@ class FrameHeader:
     kv_heads: int
     head_dim: int
     crc32: int
+    move_id: str = ""
+    """Of pages that are moved between ranks of a pool; empty: the KV of a prompt, pushed by its prefill."""
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        document = {
             "requestId": self.request_id,
             "incarnation": self.incarnation,
             "version": self.version,
@@ -52,6 +54,7 @@ class FrameHeader:
             "headDim": self.head_dim,
             "crc32": self.crc32,
         }
+        return {**document, "moveId": self.move_id} if self.move_id else document
 
 
 def header_from_json(document: dict[str, Any]) -> FrameHeader:
@@ -67,6 +70,7 @@ def header_from_json(document: dict[str, Any]) -> FrameHeader:
             kv_heads=_whole(document["kvHeads"]),
             head_dim=_whole(document["headDim"]),
             crc32=_whole(document["crc32"]),
+            move_id=_text(document.get("moveId", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TransferBroken(f"malformed frame header: {error!r}") from error

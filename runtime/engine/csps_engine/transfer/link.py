@@ -1,4 +1,4 @@
-"""One connection that pushes the KV of one prompt to one decode rank, from a thread of its own.
+"""One connection that pushes KV of one request to one decode rank, from a thread of its own.
 
 Frames are sent ahead of their answers, up to a window, so that the link is busy while acknowledgements travel.
 The queue is bounded: when a link cannot keep up, the computing thread waits rather than memory growing.
@@ -48,6 +48,8 @@ class Errand:
     shape: KvShape
     deadline: float
     """time.monotonic() by which everything must be acknowledged."""
+    move_id: str = ""
+    """Empty: the KV of a prompt."""
 
 
 class Link:
@@ -133,6 +135,7 @@ class Link:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             crc32=zlib.crc32(payload),
+            move_id=errand.move_id,
         )
         connection.settimeout(self._left())
         send_json(connection, header.to_json())

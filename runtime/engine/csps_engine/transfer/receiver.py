@@ -59,13 +59,12 @@ class PageStore:
             raise refuse("wrong_incarnation", f"this is incarnation {self.incarnation}")
         if zlib.crc32(payload) != header.crc32:
             raise refuse("bad_request", "crc32: the payload was damaged on its way")
-        self.replica.write(
-            header.request_id,
-            header.version,
-            header.layer,
-            header.pages,
-            lambda: self._store(header, payload),
-        )
+        if header.move_id:
+            self.replica.write_moved(header.move_id, header.layer, header.pages, lambda: self._store(header, payload))
+        else:
+            self.replica.write(
+                header.request_id, header.version, header.layer, header.pages, lambda: self._store(header, payload)
+            )
         self.metrics.kv_received.inc(len(payload))
 
     def _store(self, header: FrameHeader, payload: bytearray) -> None:

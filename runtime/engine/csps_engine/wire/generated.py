@@ -294,6 +294,8 @@ class ReserveRequest(WireMessage):
     max_new_tokens: Annotated[int, Field(ge=1, le=SAFE)]
     lease_ms: Annotated[int, Field(ge=100, le=SAFE)]
     """Pages are freed when no decode started by then"""
+    wait_ms: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """How long it may wait in line for pages, first come first served; absent: not at all"""
 
 
 class PagePlace(WireMessage):
@@ -591,6 +593,8 @@ class RankEnvironment(EnvironmentVariables):
     sp_mode: Literal["auto", "allToAll", "kvGather"]
     kv_bytes: str
     """Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"""
+    drain_grace_ms: str
+    """Time after SIGTERM for handing over KV; shorter than the pod's grace period"""
     log_level: Literal["debug", "info", "warn", "error"]
 
 

@@ -176,6 +176,10 @@ def wait_for(condition: Callable[[], bool], rank: RankProcess, seconds: float) -
     raise AssertionError(f"not within {seconds} s; {rank.rank_id} says:\n{rank.log.read_text()[-4000:]}")
 
 
+def others(group: Group, gone: RankProcess) -> list[RankProcess]:
+    return [rank for rank in group.ranks if rank is not gone]
+
+
 def pages_free(group: Group) -> Iterator[tuple[int, int]]:
     for rank in group.ranks:
         state = rank.state()

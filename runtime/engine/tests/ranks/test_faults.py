@@ -1,46 +1,15 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from background import Background
 from gateway_part import Request, ServingError
-from rank_process import Group, RankProcess, pages_free, wait_for
+from rank_process import Group, others, pages_free, wait_for
 from tiny_model import Oracle, prompt_of
 
 NOTICED_SECONDS = 8.0
 """A killed rank shows at once, a stopped one after the collective time-out of 3 s; then the next epoch forms."""
-
-
-class Background:
-    """Reads a stream on a thread of its own."""
-
-    def __init__(self, events: Iterator[dict[str, Any]]) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._source = events
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        self.events.extend(iter(self._source))
-
-    def wait_for_events(self, count: int) -> None:
-        until = time.monotonic() + 20
-        while len(self.events) < count:
-            assert time.monotonic() < until, self.events
-            time.sleep(0.01)
-
-    def finish(self, seconds: float) -> list[dict[str, Any]]:
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), f"no end within {seconds} s: {self.events[-2:]}"
-        return self.events
-
-
-def others(group: Group, gone: RankProcess) -> list[RankProcess]:
-    return [rank for rank in group.ranks if rank is not gone]
 
 
 @pytest.mark.parametrize("coordinates", [True, False], ids=["the coordinator", "another member"])
@@ -146,33 +115,3 @@ def test_a_pool_without_most_of_its_roster_stops_serving_and_says_why(decode: Gr
     assert refused.value.code == "not_ready"
     decode.push_roster([alone])
     assert decode.wait_serving([alone]) is alone
-
-
-def test_a_rank_that_drains_finishes_its_work_and_exits_cleanly(prefill: Group, decode: Group, oracle: Oracle) -> None:
-    group, coordinator = prefill.wait_serving(), decode.wait_serving()
-    request = Request(prompt_of(100, seed=10), 300)
-    first, _ = request.prefill(group, request.reserve(coordinator))
-    stream = Background(coordinator.api.stream("/v1/decode", request.decode_message(first)))
-    stream.wait_for_events(3)
-    coordinator.signal(signal.SIGTERM)
-    events = stream.finish(30)
-    assert events[-1]["reason"] == "length"
-    assert coordinator.process.wait(20) == 0
-    survivors = others(decode, coordinator)
-    pool = decode.wait_serving(survivors)
-    assert Request(request.prompt, 5).run(group, pool) == oracle.greedy(request.prompt, 5)
-
-
-def test_a_member_that_drains_is_left_out_between_two_steps(prefill: Group, decode: Group, oracle: Oracle) -> None:
-    group, coordinator = prefill.wait_serving(), decode.wait_serving()
-    request = Request(prompt_of(20, seed=11), 40)
-    first, _ = request.prefill(group, reservation := request.reserve(coordinator))
-    busy = {coordinator.rank_id, *(place["rankId"] for place in reservation["pages"])}
-    leaver = next(rank for rank in decode.ranks if rank.rank_id not in busy)
-    survivors = others(decode, leaver)
-    assert leaver.api.post("/v1/drain", {}).body["phase"] == "draining"
-    assert leaver.process.wait(15) == 0
-    pool = decode.wait_serving(survivors)
-    assert pool is coordinator
-    assert pool.state()["lastBreak"] == f"{leaver.rank_id} has drained"
-    assert [first, *request.decode(pool, first)[0]] == oracle.greedy(request.prompt, 40)
