@@ -126,5 +126,7 @@ function reportOf(state: RankState): EngineReport {
     epochMembers: state.epochMembers,
     coordinator: state.coordinator?.rankId,
     busy: state.running > 0 || state.pagesFree < state.pagesTotal,
+    heldPages: state.heldPages ?? state.pagesTotal - state.pagesFree,
+    kvFormat: state.kvFormat,
   };
 }

@@ -12,15 +12,28 @@ export type GangDesign = Omit<SPGroupSpec, "ordinal" | "mode"> & {
   readonly namespace: string;
   readonly mode: SPGroupSpec["mode"];
   readonly kvCacheMemory: string | undefined;
+  /** Time that a rank has to hand over what it holds before it is deleted. */
+  readonly drainSeconds: number;
 };
 
+/** A prefill rank hands over nothing: it finishes the prompts that it reads. */
+const prefillDrainSeconds = 300;
+
 export function prefillDesign(group: SPGroup): GangDesign {
-  return { ...group.spec, ...named(group), role: "prefill", kvCacheMemory: undefined };
+  return {
+    ...group.spec,
+    ...named(group),
+    role: "prefill",
+    kvCacheMemory: undefined,
+    drainSeconds: prefillDrainSeconds,
+  };
 }
 
 export function decodeDesign(pool: DecodePool): GangDesign {
   const spec: DecodePoolSpec = pool.spec;
-  return { ...spec, ...named(pool), role: "decode", mode: "auto", kvCacheMemory: spec.kvCacheMemory };
+  const { kvCacheMemory, rebalance } = spec;
+  const own = { role: "decode", mode: "auto", kvCacheMemory } as const;
+  return { ...spec, ...named(pool), ...own, drainSeconds: rebalance.drainSeconds };
 }
 
 function named(gang: GangObject): { name: string; namespace: string } {

@@ -1,5 +1,7 @@
 /** The status of an SPGroup or DecodePool, from the findings of one reconcile. */
-import type { GangStatus } from "../../crds/schema/rankgroup.ts";
+import type { GangStatus, RankDrain } from "../../crds/schema/rankgroup.ts";
+import type { DrainStep } from "../planning/gang/drain.ts";
+import type { RankPod } from "../planning/gang/observed.ts";
 import { memberKey } from "../planning/gang/roster.ts";
 import { recentFailures } from "../planning/gang/restart.ts";
 import { servingNow } from "../planning/gang/serving.ts";
@@ -42,7 +44,22 @@ export function gangStatus(context: GangContext, view: GangView, findings: GangF
       ...(pod.node === undefined ? {} : { node: pod.node }),
       podPhase: pod.deletingForMs === undefined ? pod.phase : "Terminating",
       enginePhase: observed.engines.get(pod.rankId)?.phase ?? "",
+      ...drainOf(pod, findings.plan.drains),
     })),
+  };
+}
+
+function drainOf(pod: RankPod, drains: readonly DrainStep[]): { drain?: RankDrain } {
+  const step = drains.find((one) => one.uid === pod.uid);
+  if (step === undefined) return {};
+  const { phase, mark, deadlineMs, heldPages, message } = step;
+  return {
+    drain: {
+      ...{ phase, cause: mark.cause, heldPages, message },
+      since: new Date(mark.sinceMs).toISOString(),
+      deadline: new Date(deadlineMs).toISOString(),
+      ...(mark.pages === undefined ? {} : { pagesAtStart: mark.pages }),
+    },
   };
 }
 

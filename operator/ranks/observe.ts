@@ -1,6 +1,8 @@
 /** Reads what there is of one gang: its pods from the cache, its engines over the control API. */
-import type { GangObservation, RankPod } from "../planning/gang/observed.ts";
+import { surplusRanks, takesPart } from "../planning/gang/leaving.ts";
+import type { GangObservation, GangSpec, RankPod } from "../planning/gang/observed.ts";
 import { type GangContext, podIndex } from "./context.ts";
+import { askEmptying } from "./drainActions.ts";
 import { askEngines } from "./engines.ts";
 import type { GangDesign, GangObject } from "./gang.ts";
 import { labelKey } from "./names.ts";
@@ -24,9 +26,10 @@ export async function observeGang(
   const engines = await askEngines(client, pods, signal);
   const nowMs = context.nowMs();
   const silentForMs = noteAnswers(record, engines, nowMs);
-  return {
-    spec: { group: design.name, revision: design.revision, ranks: design.ranks, minRanks: design.minRanks },
+  const observed: GangObservation = {
+    spec: gangSpec(design),
     pods,
+    emptyingBytes: new Map(),
     engines,
     silentForMs,
     memory: record.memory,
@@ -34,6 +37,13 @@ export async function observeGang(
     gatedForMs: gatedForMs(context, gang.metadata.uid, nowMs),
     answeringForMs: record.firstAnswerMs === undefined ? 0 : nowMs - record.firstAnswerMs,
   };
+  const choosing = design.role === "decode" && surplusRanks(observed).some((pod) => takesPart(pod, observed));
+  if (!choosing) return observed;
+  return { ...observed, emptyingBytes: await askEmptying(client, pods, signal) };
+}
+
+function gangSpec({ name, role, revision, ranks, minRanks, drainSeconds }: GangDesign): GangSpec {
+  return { group: name, role, revision, ranks, minRanks, drainMs: drainSeconds * 1000 };
 }
 
 function rankPods(context: GangContext, gangUid: string): RankPod[] {

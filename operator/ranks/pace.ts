@@ -5,8 +5,11 @@ import type { GangFindings } from "../planning/status/gangConditions.ts";
 const unsettledMs = 2_000;
 const settledMs = 10_000;
 const unplacedMs = 15_000;
+/** A drain is over in seconds, and the rank after it waits for that. */
+const drainingMs = 1_000;
 
 export function nextLookMs({ observed, plan, placement }: GangFindings, rosterFailed: boolean): number {
+  if (plan.mark.length + plan.drains.length > 0) return drainingMs;
   const settled = servingNow(observed).rankIds.length === observed.spec.ranks && !rosterFailed;
   if (settled) return settledMs;
   if (plan.terminal !== undefined) return settledMs;

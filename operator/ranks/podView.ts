@@ -1,7 +1,8 @@
 /** One rank pod of the API as planning sees it. */
 import type { Node, Pod } from "../kube/object.ts";
-import type { RankPod } from "../planning/gang/observed.ts";
+import type { LeaveMark, RankPod } from "../planning/gang/observed.ts";
 import { nodeIsReady } from "../planning/topology/snapshot.ts";
+import { drainMark } from "./drainMark.ts";
 import { gangGate, labelKey, nodeAnnotation } from "./names.ts";
 
 export interface PodViewSources {
@@ -30,8 +31,17 @@ export function rankPodView(pod: Pod, sources: PodViewSources): RankPod {
     nodeReady: node === undefined || isReady(sources.node(node)),
     deletingForMs: deletedAt === undefined ? undefined : sources.nowMs - deletedAt,
     unschedulableForMs: since(unschedulable?.lastTransitionTime, sources.nowMs),
+    cordoned: node !== undefined && sources.node(node)?.spec?.unschedulable === true,
+    leaves: leaveMark(pod),
     exitReason: exitReason(pod),
   };
+}
+
+function leaveMark(pod: Pod): LeaveMark | undefined {
+  const mark = drainMark(pod);
+  return mark === undefined
+    ? undefined
+    : { cause: mark.cause, sinceMs: Date.parse(mark.since), pages: mark.pages };
 }
 
 /** The node that a pod is bound or pinned to. */

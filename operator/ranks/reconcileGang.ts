@@ -11,6 +11,7 @@ import { type PlacementDecision, planPlacement } from "../planning/placement/pla
 import type { GangFindings } from "../planning/status/gangConditions.ts";
 import { observeCluster } from "./capacity.ts";
 import type { GangContext } from "./context.ts";
+import { markLeavers, stopAdmission } from "./drainActions.ts";
 import { rankShape } from "./desired/rankShape.ts";
 import type { GangObject } from "./gang.ts";
 import { gangStatus, sameStatus } from "./gangStatus.ts";
@@ -36,6 +37,8 @@ export async function reconcileGang(
   // 4 Act on pods.
   const replacing = record.memory.rosterGeneration > 0 || record.memory.failuresMs.length > 0;
   remember(view, observed, plan, replacing);
+  if (plan.mark.length > 0) await markLeavers(context, view, { plan, observed });
+  const untold = await stopAdmission(context, view, { plan, observed, signal });
   if (plan.remove.length > 0) await removePods(context, view, plan.remove);
   if (plan.create.length > 0) await createPods(context, view, plan.create);
   if (placement?.placed === true) {
@@ -54,8 +57,9 @@ export async function reconcileGang(
   // 6 Report: status, events, and when to look again.
   const engines = new Map([...observed.engines, ...pushed.reports.map((one) => [one.rankId, one] as const)]);
   const findings: GangFindings = { observed: { ...observed, engines }, plan, placement };
-  await report(context, view, { findings, replacing, rosterFailures: pushed.failures });
-  return { requeueAfterMs: nextLookMs(findings, pushed.failures.length > 0) };
+  const failures = [...untold, ...pushed.failures];
+  await report(context, view, { findings, replacing, rosterFailures: failures });
+  return { requeueAfterMs: nextLookMs(findings, failures.length > 0) };
 }
 
 /** Synchronous from the snapshot to the ledger, so that no other gang can be given the same room between. */
@@ -64,9 +68,12 @@ function decide(
   view: GangView,
   observed: GangObservation,
 ): { plan: GangPlan; placement: PlacementDecision | undefined } {
-  const plan = planGang(observed, context.policy);
-  if (plan.place.length === 0) return { plan, placement: undefined };
   const placeRanks = placer(context, view);
+  const plan = planGang(observed, context.policy, (cordoned) => {
+    const beside = observed.pods.filter((pod) => pod.uid !== cordoned.uid && !pod.cordoned);
+    return placeRanks(1, [...new Set(beside.flatMap((pod) => pod.node ?? []))]).placed;
+  });
+  if (plan.place.length === 0) return { plan, placement: undefined };
   const placement = placeRanks(plan.place.length, plan.stayWith);
   const placeAll = (): PlacementDecision => placeRanks(observed.spec.ranks, []);
   const stranded = planRelocation({ observed, plan, placement, placeAll });
@@ -83,11 +90,12 @@ function placer(
   { gang, design }: GangView,
 ): (ranks: number, stayWith: readonly string[]) => PlacementDecision {
   const { required, preferred } = design.rank.topology ?? {};
-  const cluster = observeCluster(context, [required, preferred]);
-  const shape = rankShape(design, ownedBy(gang));
-  const neighbours = observeNeighbours(context, design);
-  return (ranks, stayWith) =>
-    planPlacement(cluster, { shape, ranks, required, preferred, stayWith, ...neighbours });
+  return (ranks, stayWith) => {
+    const cluster = observeCluster(context, [required, preferred]);
+    const shape = rankShape(design, ownedBy(gang));
+    const neighbours = observeNeighbours(context, design);
+    return planPlacement(cluster, { shape, ranks, required, preferred, stayWith, ...neighbours });
+  };
 }
 
 function remember({ record }: GangView, observed: GangObservation, plan: GangPlan, replacing: boolean): void {

@@ -21,7 +21,9 @@ export interface Telling {
     | "NotAvailable"
     | "Degraded"
     | "Recovered"
-    | "RestartBudgetSpent";
+    | "RestartBudgetSpent"
+    | "RankLeaves"
+    | "RankDrained";
   readonly note: string;
 }
 
@@ -38,6 +40,7 @@ export interface Deeds {
 export function tellGang(deeds: Deeds): readonly Telling[] {
   const { plan } = deeds.findings;
   return [
+    ...tellLeavers(plan),
     ...tellRemovals(plan),
     ...tellPods(deeds),
     ...tellPlacement(deeds),
@@ -46,8 +49,23 @@ export function tellGang(deeds: Deeds): readonly Telling[] {
   ];
 }
 
+function tellLeavers({ mark, drains }: GangPlan): Telling[] {
+  const chosen = mark.map(({ pod, cause }): Telling => {
+    const note = `${pod.rankId} hands over what it holds and leaves: ${cause}`;
+    return { type: "Normal", reason: "RankLeaves", note };
+  });
+  const gone = drains
+    .filter((step) => step.phase === "Delete")
+    .map(({ rankId, heldPages, message }): Telling => {
+      const type = heldPages === 0 ? "Normal" : "Warning";
+      return { type, reason: "RankDrained", note: `${rankId} goes: ${message}` };
+    });
+  return [...chosen, ...gone];
+}
+
 function tellRemovals(plan: GangPlan): Telling[] {
-  const lost = plan.remove.map(({ rankId, reason, failure }): Telling => {
+  const unforeseen = plan.remove.filter((removal) => removal.reason !== "Drained");
+  const lost = unforeseen.map(({ rankId, reason, failure }): Telling => {
     const why = failure === undefined ? reason : `${reason}: ${failure}`;
     return { type: "Warning", reason: "RankLost", note: `${rankId} is removed: ${why}` };
   });

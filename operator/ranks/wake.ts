@@ -55,7 +55,8 @@ export function wakeGangs(context: Pick<GangContext, "expectations" | "ledger">,
     added: wakeWaiting,
     updated: (before, node) => {
       if (roomOf(before) !== roomOf(node)) wakeWaiting();
-      if (nodeIsReady(before) === nodeIsReady(node)) return;
+      const cordoned = (one: Node): boolean => one.spec?.unschedulable === true;
+      if (nodeIsReady(before) === nodeIsReady(node) && cordoned(before) === cordoned(node)) return;
       for (const pod of pods.store.byIndex(podIndex.node, node.metadata.name)) wakeOwner(pod);
     },
     removed: (node) => {

@@ -1,4 +1,16 @@
 /** A gang as it is observed: its rank pods, what their engines say, and what is remembered of it. */
+import type { RankDrain } from "../../../crds/schema/rankgroup.ts";
+
+export type DrainCause = RankDrain["cause"];
+
+/** The mark on the pod of a rank that is on its way out. */
+export interface LeaveMark {
+  readonly cause: DrainCause;
+  /** Epoch milliseconds. */
+  readonly sinceMs: number;
+  /** KV pages that it held when it was marked; undefined when nobody knew. */
+  readonly pages: number | undefined;
+}
 
 export interface RankPod {
   readonly rankId: string;
@@ -21,6 +33,10 @@ export interface RankPod {
   readonly deletingForMs: number | undefined;
   /** Since kube-scheduler called it unschedulable; undefined while it did not. */
   readonly unschedulableForMs: number | undefined;
+  /** Its node takes no new pods. */
+  readonly cordoned: boolean;
+  /** Undefined while it is to stay. */
+  readonly leaves: LeaveMark | undefined;
   /** Why a container of it ended: exit code or reason of the container that failed. */
   readonly exitReason: string | undefined;
 }
@@ -38,6 +54,9 @@ export interface EngineReport {
   readonly coordinator: string | undefined;
   /** It holds KV pages or runs requests. */
   readonly busy: boolean;
+  readonly heldPages: number;
+  /** KV goes between ranks of one format only. */
+  readonly kvFormat: string;
 }
 
 export interface Member {
@@ -60,9 +79,12 @@ export interface GangMemory {
 
 export interface GangSpec {
   readonly group: string;
+  readonly role: "prefill" | "decode";
   readonly revision: string;
   readonly ranks: number;
   readonly minRanks: number;
+  /** Time that a rank has to hand over what it holds before it is deleted. */
+  readonly drainMs: number;
 }
 
 export interface GangObservation {
@@ -76,6 +98,8 @@ export interface GangObservation {
   readonly nowMs: number;
   /** Since the oldest gated pod was made; 0 when none is gated. */
   readonly gatedForMs: number;
+  /** Bytes that emptying each rank would copy; without an entry: its pages are counted instead. */
+  readonly emptyingBytes: ReadonlyMap<string, number>;
   /** Since the first engine of the gang answered; 0 while none did. */
   readonly answeringForMs: number;
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { aRankPod, anObservation } from "../testing/builders.ts";
+import { aGangSpec, aRankPod, anObservation } from "../testing/builders.ts";
 import { type Fault, simulate } from "../testing/simulate.ts";
 import type { GangObservation } from "./observed.ts";
 import { defaultGangPolicy, type GangPlan, planGang } from "./plan.ts";
@@ -30,7 +30,7 @@ describe("planGang", () => {
   });
 
   it("places a successor beside the ranks that live, without waiting for others", () => {
-    const spec = { group: "g", revision: "r1", ranks: 3, minRanks: 1 };
+    const spec = aGangSpec({ ranks: 3, minRanks: 1 });
     const dying = aRankPod(2, { deletingForMs: 1_000 });
     const decided = plan({ spec, pods: [aRankPod(0), aRankPod(1, gated), dying] });
     expect(decided.place.map((pod) => pod.rankId)).toEqual(["g-1"]);
@@ -76,7 +76,7 @@ describe("planGang", () => {
         fence: 0,
         generation: 0,
       },
-      ...{ epoch: 0, epochMembers: [], coordinator: undefined, busy: false },
+      ...{ epoch: 0, epochMembers: [], coordinator: undefined, busy: false, heldPages: 0, kvFormat: "f" },
     };
     const decided = plan({
       pods: [aRankPod(0), aRankPod(1), aRankPod(2)],
@@ -108,7 +108,7 @@ describe("planGang", () => {
 });
 
 describe("a gang played to its end", () => {
-  const spec = { group: "g", revision: "r1", ranks: 3, minRanks: 1 };
+  const spec = aGangSpec({ ranks: 3, minRanks: 1 });
   const ordinal = fc.integer({ min: 0, max: 2 });
   const fault: fc.Arbitrary<Fault> = fc.oneof(
     fc.record({ kind: fc.constantFrom("delete", "crash", "hang", "loseNode"), ordinal }),

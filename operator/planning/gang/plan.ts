@@ -2,11 +2,14 @@
  * The next step of a gang: which pods to make, remove and let go, and which roster to push. Stateless: it looks
  * at what there is and returns the next actions only, so a crash between any two of them is harmless.
  *
- *   1 remove  pods that are over, of another revision, beyond the size, or stuck on a lost node
- *   2 create  missing ranks, gated, unless the back-off or the restart budget says no
- *   3 place   all gated pods together, once every rank of the gang has a pod
- *   4 roster  the living ranks, pushed to those that hold an older one
+ *   1 leave   ranks that are to go are marked, and those marked hand over what they hold
+ *   2 remove  pods that are over, have handed over, serve nothing and are not wanted, or are stuck on a lost node
+ *   3 create  missing ranks, gated, unless the back-off or the restart budget says no
+ *   4 place   all gated pods together, once every rank of the gang has a pod
+ *   5 roster  the living ranks, pushed to those that hold an older one
  */
+import { type DrainStep, planDrains } from "./drain.ts";
+import { type Leaver, planLeavers } from "./leaving.ts";
 import type { GangObservation, RankPod } from "./observed.ts";
 import { rankIdOf } from "./observed.ts";
 import { type Removal, planRemovals, type RemovalPolicy, defaultRemovalPolicy } from "./removal.ts";
@@ -26,6 +29,10 @@ export const defaultGangPolicy: GangPolicy = {
 };
 
 export interface GangPlan {
+  /** Pods to mark: they are to go. */
+  readonly mark: readonly Leaver[];
+  /** How far each marked rank is. */
+  readonly drains: readonly DrainStep[];
   readonly remove: readonly Removal[];
   /** Ordinals of pods to create, gated. */
   readonly create: readonly number[];
@@ -40,7 +47,12 @@ export interface GangPlan {
   readonly terminal: string | undefined;
 }
 
-export function planGang(observed: GangObservation, policy: GangPolicy): GangPlan {
+/** `hasRoomElsewhere`: whether the rank of a cordoned node would find a place on another one. */
+export function planGang(
+  observed: GangObservation,
+  policy: GangPolicy,
+  hasRoomElsewhere: (pod: RankPod) => boolean = () => false,
+): GangPlan {
   const { spec, pods } = observed;
   const remove = planRemovals(observed, policy.removal);
   const leaving = new Set(remove.map((removal) => removal.uid));
@@ -51,8 +63,7 @@ export function planGang(observed: GangObservation, policy: GangPolicy): GangPla
   ];
   const restart = planRestart(failures, observed.nowMs, policy.restart);
 
-  // A pod that is still being deleted keeps its name: its successor waits.
-  const missing = ordinals(spec.ranks).filter((ordinal) => !pods.some((pod) => pod.ordinal === ordinal));
+  const missing = missingOrdinals(observed);
   const mayCreate = restart.verdict === "Now";
   const gated = staying.filter((pod) => pod.gated);
   const placed = staying.filter((pod) => !pod.gated && pod.node !== undefined);
@@ -60,6 +71,8 @@ export function planGang(observed: GangObservation, policy: GangPolicy): GangPla
   const gangIsThere = staying.length >= spec.ranks || placed.length > 0;
   const survivors = pods.filter((pod) => !leaving.has(pod.uid));
   return {
+    mark: planLeavers(observed, hasRoomElsewhere).filter(({ pod }) => !leaving.has(pod.uid)),
+    drains: planDrains(observed),
     remove,
     create: mayCreate ? missing : [],
     place: gangIsThere ? gated : [],
@@ -83,6 +96,11 @@ export function rankIds(group: string, indexes: readonly number[]): readonly str
   return indexes.map((ordinal) => rankIdOf(group, ordinal));
 }
 
-function ordinals(count: number): readonly number[] {
-  return Array.from({ length: count }, (_, ordinal) => ordinal);
+/** A pod that is still being deleted keeps its name and its place in the count: its successor waits. */
+function missingOrdinals({ spec, pods }: GangObservation): readonly number[] {
+  const present = pods.filter((pod) => pod.leaves?.cause !== "ScaleIn").length;
+  const taken = new Set(pods.map((pod) => pod.ordinal));
+  return Array.from({ length: spec.ranks + pods.length }, (_, ordinal) => ordinal)
+    .filter((ordinal) => !taken.has(ordinal))
+    .slice(0, Math.max(0, spec.ranks - present));
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { PlacementDecision } from "../placement/place.ts";
-import { aRankPod, anObservation } from "../testing/builders.ts";
+import { aGangSpec, aRankPod, anObservation } from "../testing/builders.ts";
 import { defaultGangPolicy, planGang } from "./plan.ts";
 import { planRelocation } from "./relocate.ts";
 
@@ -19,8 +19,7 @@ function relocated(
   beside: PlacementDecision,
   anywhere: PlacementDecision,
 ): readonly string[] {
-  const spec = { group: "g", revision: "r1", ranks: 2, minRanks };
-  const observed = anObservation({ spec, pods: [aRankPod(0), gated] });
+  const observed = anObservation({ spec: aGangSpec({ minRanks }), pods: [aRankPod(0), gated] });
   const plan = planGang(observed, defaultGangPolicy);
   const removals = planRelocation({ observed, plan, placement: beside, placeAll: () => anywhere });
   return removals.map((removal) => `${removal.rankId} ${removal.reason}`);

@@ -1,4 +1,6 @@
-/** Which rank pods must go, and why. An ordered list of rules; the first that applies names the reason. */
+/** Which rank pods must go now, and why. An ordered list of rules; the first that applies names the reason. */
+import { planDrains } from "./drain.ts";
+import { surplusRanks, takesPart } from "./leaving.ts";
 import type { GangObservation, RankPod } from "./observed.ts";
 
 export interface RemovalPolicy {
@@ -9,6 +11,9 @@ export interface RemovalPolicy {
 }
 
 export const defaultRemovalPolicy: RemovalPolicy = { lostNodeMs: 30_000, unschedulableMs: 30_000 };
+
+/** A rank whose engine has not answered for less than this is not taken for one that holds nothing. */
+const momentMs = 15_000;
 
 export interface Removal {
   readonly rankId: string;
@@ -21,6 +26,7 @@ export interface Removal {
     | "BeyondSize"
     | "NodeLost"
     | "Unschedulable"
+    | "Drained"
     | "Stranded";
   /** Strike it without waiting for the kubelet. */
   readonly force: boolean;
@@ -28,9 +34,15 @@ export interface Removal {
   readonly failure: string | undefined;
 }
 
+interface Looked extends GangObservation {
+  /** Uids of ranks beyond the size, and of those whose drain has come to its end. */
+  readonly surplus: ReadonlySet<string>;
+  readonly drained: ReadonlySet<string>;
+}
+
 type Rule = (
   pod: RankPod,
-  observed: GangObservation,
+  observed: Looked,
   policy: RemovalPolicy,
 ) => Pick<Removal, "reason" | "force"> | undefined;
 
@@ -52,12 +64,16 @@ const rules: readonly Rule[] = [
     pod.deletingForMs === undefined && pod.phase === "Succeeded"
       ? { reason: "Finished", force: false }
       : undefined,
-  (pod, { spec }) =>
-    pod.deletingForMs === undefined && pod.ordinal >= spec.ranks
+  (pod, { drained }) => (drained.has(pod.uid) ? { reason: "Drained", force: false } : undefined),
+  (pod, observed) =>
+    observed.surplus.has(pod.uid) && goesAtOnce(pod, observed)
       ? { reason: "BeyondSize", force: false }
       : undefined,
-  (pod, { spec }) =>
-    pod.deletingForMs === undefined && pod.revision !== spec.revision
+  (pod, observed) =>
+    pod.deletingForMs === undefined &&
+    pod.revision !== observed.spec.revision &&
+    pod.leaves === undefined &&
+    goesAtOnce(pod, observed)
       ? { reason: "OtherRevision", force: false }
       : undefined,
   (pod, _, policy) =>
@@ -70,9 +86,18 @@ const rules: readonly Rule[] = [
 ];
 
 export function planRemovals(observed: GangObservation, policy: RemovalPolicy): readonly Removal[] {
+  const looked: Looked = {
+    ...observed,
+    surplus: new Set(surplusRanks(observed).map((pod) => pod.uid)),
+    drained: new Set(
+      planDrains(observed)
+        .filter((step) => step.phase === "Delete")
+        .map((step) => step.uid),
+    ),
+  };
   return observed.pods.flatMap((pod) => {
     for (const rule of rules) {
-      const verdict = rule(pod, observed, policy);
+      const verdict = rule(pod, looked, policy);
       if (verdict === undefined) continue;
       return [
         { rankId: pod.rankId, uid: pod.uid, ...verdict, failure: failureOf(verdict.reason, pod, observed) },
@@ -80,6 +105,15 @@ export function planRemovals(observed: GangObservation, policy: RemovalPolicy): 
     }
     return [];
   });
+}
+
+/** A decode rank that takes part, or did a moment ago, hands over first: see leaving.ts. */
+function goesAtOnce(pod: RankPod, observed: GangObservation): boolean {
+  if (observed.spec.role === "prefill") return true;
+  const { memory, silentForMs } = observed;
+  const member = memory.rosterMembers.some((one) => one.incarnation === pod.uid);
+  const silent = member && (silentForMs.get(pod.rankId) ?? Infinity) < momentMs;
+  return !takesPart(pod, observed) && !silent;
 }
 
 function failureOf(reason: Removal["reason"], pod: RankPod, observed: GangObservation): string | undefined {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { anEngine, aRankPod, anObservation } from "../testing/builders.ts";
+import { aGangSpec, anEngine, aRankPod, anObservation } from "../testing/builders.ts";
 import type { EngineReport, GangObservation } from "./observed.ts";
 import { defaultRosterPolicy, planRoster, type RosterPlan } from "./roster.ts";
 
@@ -87,7 +87,7 @@ describe("planRoster", () => {
   });
 
   it("is none when fewer live than are needed", () => {
-    const spec = { group: "g", revision: "r1", ranks: 2, minRanks: 2 };
+    const spec = aGangSpec({ ranks: 2, minRanks: 2 });
     expect(plan({ spec, engines: new Map([aServing(0)]), pods: [aRankPod(0)] })).toBeUndefined();
   });
 });

@@ -2,8 +2,9 @@
  * Who should be in the group now.
  *
  *   living  = pod runs, is not being deleted, and its engine answers or answered a moment ago
- *   leaving = pod is being deleted: it stays in while it still holds requests, unless it coordinates, for a
- *             coordinator that drains takes no new work and another must take over
+ *   leaving = it drains: a decode rank stays in until it has handed over everything; a prefill rank while it is
+ *             busy, unless it coordinates, for a coordinator that drains takes no prompts and another must take over
+ *   format  = ranks of two KV formats can't form one epoch: the format of more ranks, of equals that which serves
  *   first   = waits for all ranks; after `patienceMs` takes those that answer, if they are minRanks
  *   later   = whoever lives, if they are minRanks: a lost rank leaves at once, a new one joins when it answers
  *
@@ -31,8 +32,10 @@ export interface RosterPlan {
 export function planRoster(observed: GangObservation, policy: RosterPolicy): RosterPlan | undefined {
   const { spec, memory } = observed;
   const before = new Set(memory.rosterMembers.map(memberKey));
+  const format = rosterFormat(observed);
   const members = observed.pods
-    .filter((pod) => pod.ordinal < spec.ranks && pod.revision === spec.revision)
+    .filter((pod) => spec.role === "decode" || pod.revision === spec.revision)
+    .filter((pod) => (observed.engines.get(pod.rankId)?.kvFormat ?? format) === format)
     .filter((pod) => belongs(pod, before.has(memberKey(memberOf(pod))), observed, policy))
     .sort((a, b) => a.ordinal - b.ordinal)
     .map(memberOf);
@@ -55,7 +58,8 @@ export function planRoster(observed: GangObservation, policy: RosterPolicy): Ros
 function belongs(pod: RankPod, isMember: boolean, observed: GangObservation, policy: RosterPolicy): boolean {
   if (!podRuns(pod)) return false;
   const engine = observed.engines.get(pod.rankId);
-  if (pod.deletingForMs !== undefined) return isMember && engine !== undefined && mayFinish(engine);
+  const ends = pod.deletingForMs !== undefined || engine?.phase === "draining";
+  if (ends) return isMember && engine !== undefined && mayFinish(engine, observed.spec.role);
   if (engine !== undefined) return engineCanServe(engine);
   const silentMs = observed.silentForMs.get(pod.rankId) ?? policy.silenceMs;
   return isMember && pod.nodeReady && silentMs < policy.silenceMs;
@@ -66,9 +70,22 @@ export function podRuns(pod: RankPod): boolean {
   return pod.phase === "Running" && pod.address !== undefined;
 }
 
-function mayFinish(engine: EngineReport): boolean {
+function mayFinish(engine: EngineReport, role: GangObservation["spec"]["role"]): boolean {
   const isIn = engine.phase === "serving" || engine.phase === "draining";
+  if (role === "decode") return isIn;
   return isIn && engine.busy && engine.coordinator !== engine.rankId;
+}
+
+/** The KV format of the roster; undefined while no engine says its own. */
+function rosterFormat({ engines }: GangObservation): string | undefined {
+  const counts = new Map<string, { count: number; serving: number }>();
+  for (const engine of engines.values()) {
+    if (engine.phase === "loading" || engine.phase === "failed") continue;
+    const { count, serving } = counts.get(engine.kvFormat) ?? { count: 0, serving: 0 };
+    const more = engine.phase === "serving" ? 1 : 0;
+    counts.set(engine.kvFormat, { count: count + 1, serving: serving + more });
+  }
+  return [...counts].sort(([, a], [, b]) => b.count - a.count || b.serving - a.serving)[0]?.[0];
 }
 
 function engineCanServe(engine: EngineReport): boolean {

@@ -101,6 +101,8 @@ function deploymentOf(over: Partial<DeploymentFindings>): readonly ConditionDraf
     gateway: { desired: 1, ready: 1 },
     stateStore: { status: "True", reason: "Answering", message: "the state store answers" },
     rollingOut: [],
+    asleep: false,
+    scaling: undefined,
     ...over,
   });
 }

@@ -28,6 +28,10 @@ export interface DeploymentFindings {
   };
   /** Gangs whose spec is still to be brought to the present revision. */
   readonly rollingOut: readonly string[];
+  /** Scaled to zero: the next request starts ranks. */
+  readonly asleep: boolean;
+  /** What the autoscaler says; undefined while it is off. */
+  readonly scaling: ConditionDraft | undefined;
 }
 
 export function deploymentConditions(findings: DeploymentFindings): readonly ConditionDraft[] {
@@ -38,6 +42,7 @@ export function deploymentConditions(findings: DeploymentFindings): readonly Con
     summed(findings, "TopologySatisfied", { reason: "Placed", message: "every group has a place" }),
     summed(findings, "EnginesReady", { reason: "EpochFormed", message: "all ranks serve" }),
     { type: "StateStoreReachable", ...findings.stateStore },
+    ...(findings.scaling === undefined ? [] : [findings.scaling]),
   ];
 }
 
@@ -49,6 +54,10 @@ function available(findings: DeploymentFindings): ConditionDraft {
   if (!serving.some((gang) => gang.role === "prefill")) lacking.push(because(findings, "prefill"));
   if (!serving.some((gang) => gang.role === "decode")) lacking.push(because(findings, "decode"));
   if (findings.gateway.ready < 1) lacking.push("no gateway pod is ready");
+  if (findings.asleep && findings.gateway.ready > 0) {
+    const message = "no rank runs while nobody asks; the next request starts ranks and waits for them";
+    return { type, status: "True", reason: "ScaledToZero", message };
+  }
   if (lacking.length > 0) return { type, status: "False", reason: "NotServing", message: lacking.join("; ") };
   const groups = serving.filter((gang) => gang.role === "prefill").length;
   const message = `${String(groups)} of ${String(findings.groups)} prefill groups and the decode pool serve`;

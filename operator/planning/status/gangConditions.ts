@@ -48,6 +48,7 @@ function progressing(findings: GangFindings, ready: number): ConditionDraft {
 function progressReason({ observed, plan, placement }: GangFindings): Reason {
   if (plan.backoffMs !== undefined) return "RestartBackoff";
   if (placement?.placed === false || observed.pods.some((pod) => pod.gated)) return "Placing";
+  if (plan.drains.length > 0) return "Draining";
   if (plan.remove.length > 0 || observed.pods.some((pod) => pod.deletingForMs !== undefined))
     return "Replacing";
   if (observed.pods.length < observed.spec.ranks) return "Creating";
@@ -111,6 +112,8 @@ function hindrance({ observed, plan, placement }: GangFindings): string {
     const seconds = String(Math.ceil(plan.backoffMs / 1000));
     return `a failed rank is made again in ${seconds} s: ${observed.memory.lastFailure}`;
   }
+  const [leaving] = plan.drains;
+  if (leaving !== undefined) return `${leaving.rankId} leaves: ${leaving.message}`;
   const waiting = observed.pods.map((pod) => ({ pod, why: podHindrance(pod, observed) }));
   const first = waiting.find((one) => one.why !== "");
   if (first !== undefined) return `${first.pod.rankId} ${first.why}`;

@@ -1,5 +1,7 @@
 /** Closed lists: the condition types and the reasons that they may carry. */
 
+import type { ScalingReason } from "../scaling/decision.ts";
+
 export const gangConditionTypes = [
   "Available",
   "Progressing",
@@ -7,7 +9,11 @@ export const gangConditionTypes = [
   "TopologySatisfied",
   "EnginesReady",
 ] as const;
-export const deploymentConditionTypes = [...gangConditionTypes, "StateStoreReachable"] as const;
+export const deploymentConditionTypes = [
+  ...gangConditionTypes,
+  "StateStoreReachable",
+  "AutoscalingActive",
+] as const;
 
 export type ConditionType = (typeof deploymentConditionTypes)[number];
 
@@ -22,6 +28,7 @@ export type Reason =
   | "Starting"
   | "FormingEpoch"
   | "Replacing"
+  | "Draining"
   | "RollingOut"
   | "RestartBackoff"
   | "RestartBudgetSpent"
@@ -45,6 +52,9 @@ export type Reason =
   | "Answering"
   | "Unreachable"
   | "NotProbed"
+  // AutoscalingActive; ScaledToZero is Available's too
+  | ScalingReason
+  | "External"
   // a spec that passed the API server and still can't be reconciled
   | "InvalidSpec";
 

@@ -1,5 +1,5 @@
 /** Builders with defaults for the tests of planning. */
-import type { EngineReport, GangObservation, RankPod } from "../gang/observed.ts";
+import type { EngineReport, GangObservation, GangSpec, RankPod } from "../gang/observed.ts";
 import type { RankShape } from "../placement/eligibility.ts";
 import type { Cluster, PlacementRequest } from "../placement/place.ts";
 import { defaultLevels, withNamedLevels } from "../topology/level.ts";
@@ -73,16 +73,24 @@ export function aRankPod(ordinal: number, over: Partial<RankPod> = {}): RankPod 
     nodeReady: true,
     deletingForMs: undefined,
     unschedulableForMs: undefined,
+    cordoned: false,
+    leaves: undefined,
     exitReason: undefined,
     ...over,
   };
 }
 
+/** A prefill gang of two. */
+export function aGangSpec(over: Partial<GangSpec> = {}): GangSpec {
+  return { group: "g", role: "prefill", revision: "r1", ranks: 2, minRanks: 1, drainMs: 300_000, ...over };
+}
+
 /** A gang of two whose engines are silent and that has had no roster. */
 export function anObservation(over: Partial<GangObservation> = {}): GangObservation {
   return {
-    spec: { group: "g", revision: "r1", ranks: 2, minRanks: 1 },
+    spec: aGangSpec(),
     pods: [],
+    emptyingBytes: new Map(),
     engines: new Map(),
     silentForMs: new Map(),
     memory: { rosterGeneration: 0, rosterMembers: [], failuresMs: [], restarts: 0, lastFailure: "" },
@@ -105,7 +113,14 @@ export function anEngine(ordinal: number, over: Partial<EngineReport> = {}): rea
       fence: 1,
       generation: 1,
     },
-    ...{ epoch: 2, epochMembers: ["g-0", "g-1"], coordinator: "g-0", busy: false },
+    ...{
+      epoch: 2,
+      epochMembers: ["g-0", "g-1"],
+      coordinator: "g-0",
+      busy: false,
+      heldPages: 0,
+      kvFormat: "f",
+    },
     ...over,
   };
   return [rankId, report];

@@ -32,11 +32,16 @@ interface State {
   hung: Set<string>;
 }
 
-/** `faults[n]` strikes at tick `10 * (n + 1)`. */
+export interface SpecChange {
+  readonly atTick: number;
+  readonly spec: GangSpec;
+}
+
+/** `faults[n]` strikes at tick `10 * (n + 1)`; `change`: the spec becomes another one. */
 export function simulate(
-  spec: GangSpec,
+  first: GangSpec,
   faults: readonly Fault[],
-  policy: GangPolicy = defaultGangPolicy,
+  { policy = defaultGangPolicy, change }: { policy?: GangPolicy; change?: SpecChange } = {},
 ): Simulation {
   const state: State = {
     pods: [],
@@ -51,11 +56,13 @@ export function simulate(
   const observations: GangObservation[] = [];
   let settledAt: number | undefined;
   for (let tick = 0; tick < ticks; tick++) {
+    const spec = change !== undefined && tick >= change.atTick ? change.spec : first;
     const fault = tick % 10 === 0 && tick > 0 ? faults[tick / 10 - 1] : undefined;
     if (fault !== undefined) strike(state, fault);
     advance(state);
     const observed = { ...state, spec, pods: [...state.pods], engines: new Map(state.engines) };
-    const observation: GangObservation = { ...observed, gatedForMs: 0, answeringForMs: 0 };
+    const unknown = { gatedForMs: 0, answeringForMs: 0, emptyingBytes: new Map<string, number>() };
+    const observation: GangObservation = { ...observed, ...unknown };
     const plan = planGang(observation, policy);
     plans.push(plan);
     observations.push(observation);
@@ -115,6 +122,16 @@ function advance(state: State): void {
       state.engines.set(pod.rankId, fresh(pod));
   }
   formEpoch(state);
+  for (const engine of state.engines.values()) handOver(state, engine);
+}
+
+/** A serving rank holds five pages; one that drains gets rid of one a tick: moved, or its request ends. */
+function handOver(state: State, engine: EngineReport): void {
+  if (engine.phase === "serving") state.engines.set(engine.rankId, { ...engine, heldPages: 5, busy: true });
+  if (engine.phase !== "draining") return;
+  const heldPages = Math.max(0, engine.heldPages - 1);
+  const phase = heldPages === 0 ? "drained" : "draining";
+  state.engines.set(engine.rankId, { ...engine, heldPages, phase });
 }
 
 function fresh(pod: RankPod): EngineReport {
@@ -129,6 +146,8 @@ function fresh(pod: RankPod): EngineReport {
     epochMembers: [],
     coordinator: undefined,
     busy: false,
+    heldPages: 0,
+    kvFormat: "f",
   };
 }
 
@@ -137,7 +156,9 @@ function formEpoch(state: State): void {
   const { rosterMembers } = state.memory;
   const newest = Math.max(0, ...[...state.engines.values()].map((engine) => engine.generation));
   if (newest === 0) return;
-  const members = [...state.engines.values()].filter((engine) => engine.generation === newest);
+  const members = [...state.engines.values()].filter(
+    (engine) => engine.generation === newest && engine.phase !== "draining" && engine.phase !== "drained",
+  );
   const serves = members.length * 2 > rosterMembers.length;
   const ids = members.map((engine) => engine.rankId).sort();
   const epoch = Math.max(...members.map((engine) => engine.epoch));
@@ -155,6 +176,13 @@ function formEpoch(state: State): void {
 }
 
 function perform(state: State, plan: GangPlan, spec: GangSpec): void {
+  for (const { pod, cause } of plan.mark)
+    replace(state, pod, { leaves: { cause, sinceMs: state.nowMs, pages: 5 } });
+  for (const step of plan.drains) {
+    const engine = state.engines.get(step.rankId);
+    if (step.phase === "StopAdmission" && engine !== undefined)
+      state.engines.set(step.rankId, { ...engine, phase: "draining" });
+  }
   for (const removal of plan.remove) {
     const pod = state.pods.find((one) => one.uid === removal.uid);
     if (pod === undefined) continue;
