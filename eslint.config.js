@@ -23,11 +23,11 @@ const rooms = {
   },
   controllers: {
     folder: "operator/controllers/*",
-    imports: ["crds", "kube", "observability", "planning", "ranks", "state", "wire"],
+    imports: ["crds", "kube", "observability", "planning", "ranks", "records", "state", "wire"],
   },
   autoscaler: {
     folder: "operator/autoscaler",
-    imports: ["crds", "kube", "observability", "planning", "records", "state", "wire"],
+    imports: ["crds", "kube", "observability", "planning", "ranks", "records", "state", "wire"],
   },
   // Keeps KV balanced over the ranks of each decode pool.
   rebalancer: {

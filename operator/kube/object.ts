@@ -12,6 +12,7 @@ import type {
   V1Service,
   V1StatefulSet,
 } from "@kubernetes/client-node";
+import type { RoleScalerSpec, RoleScalerStatus } from "../../crds/schema/autoscaling.ts";
 import type { CSPSDeploymentSpec, CSPSDeploymentStatus } from "../../crds/schema/cspsdeployment.ts";
 import type { DecodePoolSpec, GangStatus, SPGroupSpec } from "../../crds/schema/rankgroup.ts";
 
@@ -80,6 +81,7 @@ export type Event = BuiltIn<EventsV1Event>;
 export type CSPSDeployment = KubeObject & { spec: CSPSDeploymentSpec; status?: CSPSDeploymentStatus };
 export type SPGroup = KubeObject & { spec: SPGroupSpec; status?: GangStatus };
 export type DecodePool = KubeObject & { spec: DecodePoolSpec; status?: GangStatus };
+export type RoleScaler = KubeObject & { spec: RoleScalerSpec; status?: RoleScalerStatus };
 
 /** The key that caches and work queues use: `namespace/name`, or `name` at cluster scope. */
 export function keyOf(object: { metadata: DesiredMeta }): string {

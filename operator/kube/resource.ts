@@ -11,6 +11,7 @@ import type {
   Node,
   PersistentVolumeClaim,
   Pod,
+  RoleScaler,
   Secret,
   Service,
   SPGroup,
@@ -50,6 +51,7 @@ export const cspsDeployments: Resource<CSPSDeployment> = grouped(
 );
 export const spGroups: Resource<SPGroup> = grouped("csps.io", "v1alpha1", "SPGroup", "spgroups");
 export const decodePools: Resource<DecodePool> = grouped("csps.io", "v1alpha1", "DecodePool", "decodepools");
+export const roleScalers: Resource<RoleScaler> = grouped("csps.io", "v1alpha1", "RoleScaler", "rolescalers");
 
 function core<T extends KubeObject>(kind: string, plural: string): Resource<T> {
   return grouped("", "v1", kind, plural);

@@ -122,6 +122,31 @@ export function createMetrics(version: string) {
       "How far the most loaded rank is above the mean of its pool: max / mean - 1",
       ["namespace", "name", "quantity"],
     ),
+    scalingState: gauge("csps_autoscaler_state", "1 for the reason of the last decision on counts", [
+      "namespace",
+      "name",
+      "mode",
+      "reason",
+    ]),
+    scalingRefusals: counter(
+      "csps_autoscaler_refusals_total",
+      "What kept decisions on counts from what signals asked for, by cause",
+      ["namespace", "name", "code"],
+    ),
+    scalingWanted: gauge(
+      "csps_autoscaler_wanted_replicas",
+      "Prefill groups and decode ranks that the last decision asks for",
+      ["namespace", "name", "role"],
+    ),
+    scalingGpus: gauge("csps_autoscaler_wanted_gpus", "GPUs that the last decision asks for", [
+      "namespace",
+      "name",
+    ]),
+    scalingSampleAge: gauge(
+      "csps_autoscaler_oldest_sample_seconds",
+      "Age of the oldest sample of the last decision",
+      ["namespace", "name"],
+    ),
     eventsDropped: counter("csps_events_dropped_total", "Kubernetes Events that were not written", [
       "reason",
     ]),

@@ -62,10 +62,7 @@ export function ownStatus(status: CSPSDeploymentStatus | undefined): CSPSDeploym
 }
 
 /** What an earlier leader's autoscaler said stands until this one's has looked. */
-function earlierScaling(
-  { status }: CSPSDeployment,
-  { spec }: DeploymentDesign,
-): ConditionDraft | undefined {
+function earlierScaling({ status }: CSPSDeployment, { spec }: DeploymentDesign): ConditionDraft | undefined {
   if (spec.autoscaling.mode === "Off") return undefined;
   const found = status?.conditions?.find((one) => one.type === "AutoscalingActive");
   // Conditions come out of the API as strings, but only this operator writes them.

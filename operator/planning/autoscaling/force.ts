@@ -61,3 +61,22 @@ export function sizeInForce(
     decodeRanks: clampTo(bounds.decodeRanks, scale?.decodeRanks ?? stated.decodeRanks),
   };
 }
+
+/** The spec as the builders of gangs take it. What a group or the pool needs to serve is never more than it has. */
+export function withSizeInForce(spec: CSPSDeploymentSpec, scale: Scale | undefined): CSPSDeploymentSpec {
+  const { groups, groupSize: degree, decodeRanks: ranks } = sizeInForce(spec, scale);
+  const { prefill, decode } = spec;
+  const { minDegree } = prefill.sequenceParallel;
+  const least = minDegree === undefined ? {} : { minDegree: Math.min(minDegree, degree) };
+  const minRanks = decode.minRanks === undefined ? {} : { minRanks: Math.min(decode.minRanks, ranks) };
+  return {
+    ...spec,
+    prefill: { ...prefill, groups, sequenceParallel: { ...prefill.sequenceParallel, ...least, degree } },
+    decode: { ...decode, ...minRanks, ranks },
+  };
+}
+
+/** No rank is wanted at all. */
+export function isAsleep({ prefill, decode }: Pick<CSPSDeploymentSpec, "prefill" | "decode">): boolean {
+  return prefill.groups === 0 && decode.ranks === 0;
+}

@@ -1,0 +1,135 @@
+/** From looks to the planner's input. Takes what was seen into the memory. */
+import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
+import type { RankState } from "../../runtime/wire/schema/membership.ts";
+import type { CSPSDeployment } from "../kube/object.ts";
+import { demandOf, isIdle } from "../planning/autoscaling/demand.ts";
+import { learn, type ModelFacts, notYetLearned, profileOf } from "../planning/autoscaling/learn.ts";
+import { lookedAt, outlookRatio } from "../planning/autoscaling/outlook.ts";
+import { quorum, scalingPolicy } from "../planning/autoscaling/policy.ts";
+import { type GatewayReading, growthOf } from "../planning/autoscaling/reading.ts";
+import type { Demand, ScalingInput, Size } from "../planning/scaling/decision.ts";
+import type { AutoscalerContext } from "./context.ts";
+import { type DeploymentMemory, keepReading } from "./memory.ts";
+import type { Look } from "./observe.ts";
+import { pendingRanks } from "./pending.ts";
+
+export interface Subject {
+  readonly deployment: CSPSDeployment;
+  readonly spec: CSPSDeploymentSpec;
+  readonly memory: DeploymentMemory;
+  readonly current: Size;
+}
+
+export function scalingInput(context: AutoscalerContext, subject: Subject, look: Look): ScalingInput {
+  const { spec, memory, current, deployment } = subject;
+  const nowMs = context.steadyMs();
+  takeIn(subject, look, nowMs);
+  const policy = scalingPolicy(spec);
+  const byPod = look.gateways.map(({ metadata }) => memory.readings.get(metadata.uid) ?? []);
+  const fresh = byPod.filter((readings) => nowMs - (readings.at(-1)?.atMs ?? 0) <= policy.maxSampleAgeMs);
+  const known = look.gateways.length > 0 && fresh.length >= Math.ceil(look.gateways.length * quorum);
+  const pendingPods = pendingRanks(context, deployment, current);
+  noteLead(memory, pendingPods, nowMs);
+  const facts = modelFacts(subject);
+  const { scaleToZero } = spec.autoscaling;
+  return {
+    nowMs: Math.round(nowMs),
+    policy,
+    cost: profileOf(memory.learned, facts),
+    current,
+    pendingPods,
+    expectedPods: look.gateways.length + look.asked,
+    samples: samplesOf(look, fresh, nowMs),
+    demand: known ? demandNow(subject, look, fresh) : undefined,
+    memory: memory.planner,
+    uncalibrated: uncalibrated(memory),
+    zero: scaleToZero.enabled
+      ? {
+          afterIdleMs: scaleToZero.idleSeconds * 1000,
+          idleForMs: known ? Math.round(nowMs - memory.askedMs) : undefined,
+          waiting: look.readings.reduce((sum, { waitingForRanks }) => sum + waitingForRanks, 0),
+        }
+      : undefined,
+  };
+}
+
+function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number): void {
+  const windowMs = spec.autoscaling.windowSeconds * 1000;
+  let tokens = 0;
+  for (const reading of look.readings) {
+    const before = memory.readings.get(reading.podUid)?.at(-1);
+    keepReading(memory, reading, windowMs);
+    if (before !== undefined) tokens += tokensSince(before, reading);
+  }
+  const present = new Set(look.gateways.map(({ metadata }) => metadata.uid));
+  for (const uid of [...memory.readings.keys()]) if (!present.has(uid)) memory.readings.delete(uid);
+  memory.outlook = lookedAt(memory.outlook, tokens, nowMs);
+  // Of the last step only: a window that reaches far back would keep an idle deployment awake for its length.
+  const lastTwo = [...memory.readings.values()].map((readings) => readings.slice(-2));
+  if (!isIdle(lastTwo)) memory.askedMs = nowMs;
+  const holder = look.states.find(({ role, pagesTotal }) => role === "decode" && pagesTotal > 0);
+  if (holder !== undefined) memory.kvTokensOfRank = holder.pagesTotal * holder.pageTokens;
+  const facts = modelFacts({ spec, memory, ...subject });
+  memory.learned = learn(memory.learned, facts, look.states.map(reportsOf));
+}
+
+function tokensSince(before: GatewayReading, after: GatewayReading): number {
+  const classes = Object.values(growthOf([before, after])?.classes ?? {});
+  return classes.reduce((sum, { tokens }) => sum + tokens, 0);
+}
+
+function reportsOf({ rank, load }: RankState) {
+  return { incarnation: rank.incarnation, prefills: load?.prefills ?? [], decodes: load?.decodes ?? [] };
+}
+
+function modelFacts({ spec, memory }: Pick<Subject, "spec" | "memory">): ModelFacts {
+  const { name, attentionHeads, keyValueHeads } = spec.model;
+  const tensorDegree = spec.prefill.tensorParallel.degree;
+  return { name, attentionHeads, keyValueHeads, tensorDegree, kvTokensOfRank: memory.kvTokensOfRank };
+}
+
+function uncalibrated({ learned, kvTokensOfRank }: DeploymentMemory): string | undefined {
+  return kvTokensOfRank === 0 ? "no decode rank has told how much KV it holds" : notYetLearned(learned);
+}
+
+function demandNow(
+  { spec, memory }: Subject,
+  look: Look,
+  byPod: readonly (readonly GatewayReading[])[],
+): Demand | undefined {
+  const pools = look.states.filter(
+    ({ role, coordinator, rank }) => role === "decode" && coordinator?.rankId === rank.rankId,
+  );
+  const pages = pools.reduce(
+    (sum, { poolPagesTotal, poolPagesFree }) => sum + poolPagesTotal - poolPagesFree,
+    0,
+  );
+  return demandOf({
+    classes: scalingPolicy(spec).classes,
+    byPod,
+    gateways: look.gateways.length,
+    liveContextTokens: pages * (pools[0]?.pageTokens ?? 0),
+    forecastRatio: outlookRatio(memory.outlook, memory.leadSeconds),
+  });
+}
+
+function samplesOf(
+  look: Look,
+  fresh: readonly (readonly GatewayReading[])[],
+  nowMs: number,
+): ScalingInput["samples"] {
+  const gateways = fresh.flatMap((readings) => readings.at(-1) ?? []);
+  return [
+    ...gateways.map(({ podUid, atMs }) => ({ podUid, atMs: Math.round(atMs) })),
+    ...look.states.map(({ rank }) => ({ podUid: rank.incarnation, atMs: Math.round(nowMs) })),
+  ];
+}
+
+/** Measures how long ranks that were asked for take to serve: that far ahead arrivals are predicted. */
+function noteLead(memory: DeploymentMemory, pendingPods: number, nowMs: number): void {
+  if (pendingPods > 0) memory.growingSinceMs ??= nowMs;
+  else if (memory.growingSinceMs !== undefined) {
+    memory.leadSeconds = (nowMs - memory.growingSinceMs) / 1000;
+    memory.growingSinceMs = undefined;
+  }
+}
