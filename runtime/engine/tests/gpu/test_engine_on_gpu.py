@@ -15,6 +15,7 @@ from csps_engine.kernels import choice
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
 from csps_engine.model.load import load_model
+from csps_engine.model.weights import WeightForm
 from csps_engine.pipeline.decode import DecodeRunner
 from csps_engine.pipeline.prefill import PrefillRunner
 
@@ -74,6 +75,6 @@ def test_greedy_tokens_are_those_of_the_cpu(
     monkeypatch.setenv(choice.VARIABLE, form)
     choice._asked.cache_clear()
     try:
-        assert greedy(load_model(model_file, torch.float32, DEVICE), "float32", prompt) == wanted
+        assert greedy(load_model(model_file, WeightForm(device=torch.device(DEVICE))), "float32", prompt) == wanted
     finally:
         choice._asked.cache_clear()
