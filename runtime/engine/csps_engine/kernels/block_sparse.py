@@ -90,7 +90,7 @@ class Plan(NamedTuple):
 def plan(dtype: torch.dtype, size: int) -> Plan:
     """For inputs of `dtype` with heads of `size`."""
     if dtype == torch.float32:
-        return Plan(queries=16 if size > 64 else 32, warps=4, stages=1)
+        return Plan(queries=16, warps=8, stages=1)
     return Plan(queries=128, warps=8 if size > 64 else 4, stages=2)
 
 
