@@ -37,7 +37,9 @@ def _head_by_head(q: Tensor, keys: Sequence[Sequence[Piece]]) -> Partial:
 def _at_once(q: Tensor, keys: Sequence[Sequence[Piece]], kernels: Launchers) -> Partial:
     k, v = (torch.cat(column) for column in zip(*itertools.chain.from_iterable(keys), strict=True))
     ends = list(itertools.accumulate(sum(piece[0].shape[0] for piece in pieces) for pieces in keys))
-    rows, counts, bounds = [], [], [0]
+    rows: list[int] = []
+    counts: list[int] = []
+    bounds = [0]
     for first, stop in itertools.pairwise([0, *ends]):
         rows += range(first, stop, BLOCK_TOKENS)
         counts += [min(BLOCK_TOKENS, stop - row) for row in range(first, stop, BLOCK_TOKENS)]
