@@ -32,7 +32,7 @@ CASE_TIMEOUT_S = 540
 
 
 def measure(testbed: Testbed, cases: list[Case], prompt: list[int], repeats: int) -> list[Measured]:
-    """`repeats` rounds over all cases, after one of the shortest that is not counted."""
+    """`repeats` rounds over all cases."""
     measured = [Measured(case) for case in cases]
     for _ in range(repeats):
         for one in measured:
@@ -59,6 +59,10 @@ def shallow(model: Llama, layers: int) -> Llama:
     return Llama(config, dataclasses.replace(model.weights, layers=model.weights.layers[:layers]))
 
 
+def _wanted(case: Case, only: str) -> bool:
+    return any(part in case.name for part in only.split(","))
+
+
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench:engine -- --emulated", description=__doc__)
     parser.add_argument("--emulated", action="store_true", help=argparse.SUPPRESS)
@@ -70,8 +74,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--delay-ms", type=float, default=0.0, help="of each rank's link (default %(default)s)")
     parser.add_argument("--tokens", type=int, default=2048, help="of the prompt or context (default %(default)s)")
     parser.add_argument("--layers", type=int, default=0, help="keep the first layers only (0: all)")
-    parser.add_argument("--budget", type=float, default=0.2, help="of sparse attention (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds over all cases (default %(default)s)")
+    parser.add_argument("--only", default="", help="keep cases whose names hold one of these, separated by commas")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args()
 
@@ -80,8 +84,10 @@ def main() -> None:
     options = parse_options()
     model = load_model(options.model)
     model = shallow(model, options.layers or model.config.layers)
-    chosen = Options(options.ranks, options.tokens, options.budget, model.config, options.repeats)
-    cases = SUITES[options.suite](chosen)
+    chosen = Options(options.ranks, options.tokens, model.config, options.repeats)
+    cases = [case for case in SUITES[options.suite](chosen) if _wanted(case, options.only)]
+    if not cases:
+        sys.exit(f"--only {options.only}: suite {options.suite} has no such case")
     prompt = prose(options.model, max(options.tokens, 256))
     shape = Shape(options.ranks, options.cores, Link(options.mbit, options.delay_ms))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bench.emulation.tasks import TASKS
+from bench.emulation.tasks import TASKS, Dropped
 from csps_engine.comm.group import form_mesh
 from csps_engine.comm.local import LocalMesh
 from csps_engine.comm.mesh import Mesh
+from csps_engine.core.plan import PrefillJob
 from csps_engine.model.llama import Llama
+from csps_engine.pipeline.prefill import PrefillRunner
 
 STORE_PORT = 29500
 MESH_TIMEOUT = timedelta(minutes=9)
@@ -36,10 +38,10 @@ class Rank:
         self._meshes: dict[int, Mesh] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do the request's task together with the ranks 0 … ranks-1."""
+        """Do the request's task together with the ranks 0 … ranks-1, or `apart`: each for itself."""
         if request["task"] == "spin":
             return {"share": _spin()}
-        mesh = self._mesh(int(request["ranks"]))
+        mesh = LocalMesh() if request.get("apart", False) else self._mesh(int(request["ranks"]))
         mesh.barrier()
         return TASKS[request["task"]](self._model, mesh, request)
 
@@ -77,8 +79,8 @@ def main() -> None:
     model_file, rank, store_host = sys.argv[1:]
     torch.set_num_threads(1)
     model: Llama = torch.load(model_file, mmap=True, weights_only=False)
-    for layer in model.weights.layers:
-        layer.qkv.sum()  # brings the pages in, so that the first measurement does not
+    # Brings the file's pages in, so that the first measurement does not.
+    PrefillRunner(model, LocalMesh()).run(PrefillJob("warm", tuple(range(1, 65))), Dropped())
     _say({"ready": True})
     served = Rank(model, int(rank), store_host)
     for request in _requests():

@@ -53,7 +53,8 @@ def table(measured: Sequence[Measured]) -> str:
     by_name = {one.case.name: one for one in measured}
     lines = [WIDTHS.format(*HEADS)]
     for one in measured:
-        pairs = zip(by_name[one.case.against].seconds, one.seconds, strict=True)
+        against = by_name.get(one.case.against, one)
+        pairs = zip(against.seconds, one.seconds, strict=True)
         ratios = [theirs / ours for theirs, ours in pairs]
         spread, ratio_spread = (f"{min(column):.3f}-{max(column):.3f}" for column in (one.seconds, ratios))
         lines.append(

@@ -15,7 +15,6 @@ class Options:
 
     ranks: int
     tokens: int
-    budget: float
     config: ModelConfig
     repeats: int
 
@@ -37,11 +36,17 @@ def scaling(options: Options) -> list[Case]:
 
 
 def ends(options: Options) -> list[Case]:
-    """Dense and sparse prefill by all ranks against one."""
+    """Dense and sparse prefill by all ranks against one.
+
+    One rank alone has the machine's caches and memory to itself, which ranks on machines of their own would all have;
+    with every rank at a prompt of its own it shares them as the ranks of a group do here.
+    """
+    shared = "P=1, on every rank at once"
     return [
-        _prefill(options, "P=1", "P=1", ranks=1),
-        _prefill(options, f"P={options.ranks}", "P=1"),
-        _prefill(options, f"P={options.ranks} sparse", "P=1", variant="sparse", budget=options.budget),
+        _prefill(options, shared, shared, apart=True),
+        _prefill(options, "P=1", shared, ranks=1),
+        _prefill(options, f"P={options.ranks}", shared),
+        _prefill(options, f"P={options.ranks} sparse", shared, variant="sparse"),
     ]
 
 
@@ -53,9 +58,7 @@ def prefill(options: Options) -> list[Case]:
         _prefill(options, "Star-like (approximate)", "ring attention", variant="star"),
         _prefill(options, "dense, one piece", "ring attention", pieces=1),
         _prefill(options, "dense, pieces by cost model", "ring attention"),
-        _prefill(
-            options, f"sparse, budget {options.budget:g}", "ring attention", variant="sparse", budget=options.budget
-        ),
+        _prefill(options, "sparse", "ring attention", variant="sparse"),
     ]
 
 
@@ -81,9 +84,7 @@ def short(options: Options) -> list[Case]:
         plain = f"{tokens} dense, one piece"
         cases.append(_prefill(options, plain, plain, tokens=tokens, pieces=1))
         cases.append(_prefill(options, f"{tokens} dense, pieces by cost model", plain, tokens=tokens))
-        cases.append(
-            _prefill(options, f"{tokens} sparse", plain, tokens=tokens, variant="sparse", budget=options.budget)
-        )
+        cases.append(_prefill(options, f"{tokens} sparse", plain, tokens=tokens, variant="sparse"))
     return cases
 
 

@@ -18,7 +18,6 @@ from bench.baselines.star import StarAttention
 from bench.emulation.timed_mesh import TimedMesh
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import DecodeRow, ExactMode, PageTable, Place, PrefillJob, StepPlan
-from csps_engine.csa.settings import CsaSettings, Level
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.calibration import MeasuredPieces, measure_speeds
@@ -48,7 +47,7 @@ class Dropped:
 
 
 def prefill(model: Llama, mesh: Mesh, request: Request) -> Answer:
-    """One prompt, by `variant`: dense (with `pieces`: a number, or auto), sparse (with `budget`), or a baseline."""
+    """One prompt, by `variant`: dense (with `pieces`: a number, or auto), sparse, or a baseline."""
     timed = TimedMesh(mesh, blocking=request.get("blocking", False))
     sparse = request["variant"] == "sparse"
     runner = _prefill_runner(model, mesh, timed, request)
@@ -89,10 +88,7 @@ def _prefill_runner(model: Llama, mesh: Mesh, timed: TimedMesh, request: Request
     variant = request["variant"]
     if variant in BASELINES and mesh.size > 1:
         return BaselinePrefill(model, timed, BASELINES[variant])
-    settings = CsaSettings()
-    if "budget" in request:
-        settings = dataclasses.replace(settings, levels=(Level(0, request["budget"]),))
-    return PrefillRunner(model, timed, settings, _pieces(model, mesh, request.get("pieces", "auto")))
+    return PrefillRunner(model, timed, pieces=_pieces(model, mesh, request.get("pieces", "auto")))
 
 
 def _pieces(model: Llama, mesh: Mesh, asked: int | str) -> PieceRule:

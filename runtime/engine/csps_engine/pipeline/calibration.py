@@ -16,9 +16,10 @@ from csps_engine.comm.mesh import Mesh
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
 
-SPAN_SECONDS = 0.08
+SPAN_SECONDS = 0.15
 MAX_REPEATS = 2000
 FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
+SMALL_BYTES, SMALL_REPEATS = 1 << 10, 8
 LINEAR_TOKENS = 128
 QUERIES, KEYS = 256, 1024
 
@@ -44,8 +45,8 @@ def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
     with torch.inference_mode():
         linear_flops = _linear_flops(model, mesh)
         attention_flops, piece_seconds = _attention(model, mesh)
-        exchange_seconds = _slowest(mesh, lambda: _exchange(mesh, 0))
-        return Speeds(linear_flops, attention_flops, _link_bytes(mesh), exchange_seconds, piece_seconds)
+        link_bytes, exchange_seconds = _link(mesh)
+        return Speeds(linear_flops, attention_flops, link_bytes, exchange_seconds, piece_seconds)
 
 
 def _linear_flops(model: Llama, mesh: Mesh) -> float:
@@ -71,17 +72,18 @@ def _attention(model: Llama, mesh: Mesh) -> tuple[float, float]:
     return 4 * config.heads * config.head_dim * QUERIES * KEYS / long, call
 
 
-def _link_bytes(mesh: Mesh) -> float:
+def _link(mesh: Mesh) -> tuple[float, float]:
+    """Bytes a second, and seconds of a small exchange."""
     if mesh.size == 1:
-        return float("inf")
-    size = FIRST_BYTES
-    _exchange(mesh, size)
-    took = _exchange_seconds(mesh, size)
-    while took < SPAN_SECONDS and size < LARGEST_BYTES:
+        return float("inf"), 0.0
+    _exchange(mesh, FIRST_BYTES)
+    latency = min(_exchange_seconds(mesh, SMALL_BYTES) for _ in range(SMALL_REPEATS))
+    size, took = FIRST_BYTES, _exchange_seconds(mesh, FIRST_BYTES)
+    while took < SPAN_SECONDS / 2 and size < LARGEST_BYTES:
         size *= 4
         took = _exchange_seconds(mesh, size)
     longer = _exchange_seconds(mesh, 2 * size)
-    return size / max(longer - took, took / 4)
+    return size / max(longer - took, took / 4), latency
 
 
 def _exchange_seconds(mesh: Mesh, each_way_bytes: int) -> float:
@@ -103,18 +105,12 @@ def _slowest(mesh: Mesh, work: Callable[[], object], span_seconds: float = SPAN_
     """
     if span_seconds > 0:
         work()
-        _settle(mesh)
-    began = time.perf_counter()
-    work()
     _settle(mesh)
-    once = _agree(mesh, time.perf_counter() - began)
-    repeats = min(MAX_REPEATS, int(span_seconds / once))
-    if repeats < 2:
-        return once
-    began = time.perf_counter()
-    for _ in range(repeats):
+    began, repeats = time.perf_counter(), 0
+    while repeats == 0 or (time.perf_counter() - began < span_seconds and repeats < MAX_REPEATS):
         work()
-    _settle(mesh)
+        _settle(mesh)
+        repeats += 1
     return _agree(mesh, (time.perf_counter() - began) / repeats)
 
 
