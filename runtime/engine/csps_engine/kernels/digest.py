@@ -38,8 +38,9 @@ def digest_kernel(
     high = tl.max(tl.where(inside, keys, float("-inf")), 0)
     largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 0)
     scale = tl.maximum(largest * SCALE_OF_LARGEST, SMALLEST_SCALE)
-    low_steps = tl.floor(tl.div_rn(low, scale + low * 0))
-    high_steps = tl.ceil(tl.div_rn(high, scale + high * 0))
+    divisor = tl.zeros([size], tl.float32) + scale
+    low_steps = tl.floor(tl.div_rn(low, divisor))
+    high_steps = tl.ceil(tl.div_rn(high, divisor))
     # Division and product round once each: step further out where that lost the bound.
     low_steps = tl.where(low_steps * scale > low, low_steps - 1, low_steps)
     high_steps = tl.where(high_steps * scale < high, high_steps + 1, high_steps)

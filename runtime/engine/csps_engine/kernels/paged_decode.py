@@ -118,7 +118,7 @@ def attend_pages(
             page,
             tile_rows(group),
             num_warps=WARPS,
-            num_stages=stages_for(q.dtype),
+            num_stages=stages_for(q.dtype, size),
         )
     return (outs[0], lses[0]) if shares == 1 else merge_parts(outs, lses, q.dtype)
 
@@ -127,9 +127,9 @@ def tile_rows(group: int) -> int:
     return max(LEAST_ROWS, triton.next_power_of_2(group))
 
 
-def stages_for(dtype: torch.dtype) -> int:
-    """Pages under way at once. In fp32 a second one would push the sums out of the registers."""
-    return 1 if dtype == torch.float32 else 2
+def stages_for(dtype: torch.dtype, size: int) -> int:
+    """Pages under way at once. In fp32 a second one of large heads would push the sums out of the registers."""
+    return 1 if dtype == torch.float32 and size > 64 else 2
 
 
 @functools.cache

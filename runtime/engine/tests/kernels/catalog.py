@@ -43,7 +43,7 @@ def cases(kind: str, size: int) -> list[Case]:
     dtype = torch.float32 if kind == "fp32" else torch.bfloat16
     attention = block_sparse.plan(dtype, size)
     vote = votes.tile_for(dtype)
-    decode = {"num_warps": paged_decode.WARPS, "num_stages": paged_decode.stages_for(dtype)}
+    decode = {"num_warps": paged_decode.WARPS, "num_stages": paged_decode.stages_for(dtype, size)}
     return [
         Case(
             f"digest-{kind}-{size}",
