@@ -7,6 +7,8 @@ import {
   type RankState,
   type Roster,
 } from "../../../runtime/wire/schema/membership.ts";
+import { moveCancel, moveOrder } from "../../../runtime/wire/schema/move.ts";
+import type { FakePool } from "./fakePool.ts";
 import { controlPort, transferPort } from "../../ranks/names.ts";
 
 export interface RankIdentity {
@@ -27,6 +29,10 @@ export class FakeRank {
   epochMembers: string[] = [];
   coordinator: RankRef | undefined;
   roster: Roster | undefined;
+  /** The KV of its pool; every rank of a pool has the same. */
+  pool: FakePool | undefined;
+  /** Overrides what it says of itself. */
+  readonly says: Partial<RankState> = {};
   /** Every roster that it was sent and took. */
   readonly rosters: Roster[] = [];
   /** Requests that carried another token than this are refused. */
@@ -71,7 +77,39 @@ export class FakeRank {
     }
     if (request.url === "/v1/state") return [200, this.#state()];
     if (request.url === "/v1/roster") return this.#takeRoster(roster.parse(JSON.parse(await text(request))));
+    if (request.url === "/v1/drain") return this.#drain();
+    if (this.pool !== undefined && this.coordinator !== undefined) return this.#move(request, this.pool);
     return [404, { code: "bad_request", message: `no such path ${request.url ?? ""}` }];
+  }
+
+  /** It holds nothing, or its pool takes what it holds within a tick. */
+  #drain(): [number, unknown] {
+    this.phase = "draining";
+    this.pool?.closed.add(this.identity.rankId);
+    return [200, {}];
+  }
+
+  async #move(request: http.IncomingMessage, pool: FakePool): Promise<[number, unknown]> {
+    const coordinator = this.coordinator;
+    if (coordinator === undefined || coordinator.incarnation !== this.identity.incarnation)
+      return [409, { code: "not_coordinator", message: "another rank coordinates", coordinator }];
+    if (request.url === "/v1/inventory") return [200, pool.inventory(this.identity.group, this.ref)];
+    const body: unknown = JSON.parse(await text(request));
+    if (request.url === "/v1/move") {
+      const order = moveOrder.parse(body);
+      if (order.fence < pool.fence)
+        return [409, { code: "stale_fence", message: "a newer leader was heard" }];
+      return [200, pool.order(order)];
+    }
+    const state = pool.cancel(moveCancel.parse(body).moveId);
+    return state === undefined ? [404, { code: "unknown_request", message: "no such move" }] : [200, state];
+  }
+
+  /** What its process does by itself, every now and then. */
+  tick(ms: number): void {
+    if (this.coordinator?.incarnation === this.identity.incarnation) this.pool?.tick(ms);
+    const held = this.pool?.heldPages(this.identity.rankId) ?? 0;
+    if (this.phase === "draining" && held === 0) this.phase = "drained";
   }
 
   #takeRoster(given: Roster): [number, unknown] {
@@ -105,11 +143,13 @@ export class FakeRank {
       pageTokens: 64,
       pagesTotal: 8,
       pagesFree: 8,
+      heldPages: this.pool?.heldPages(this.identity.rankId) ?? 0,
       poolPagesTotal: 16,
       poolPagesFree: 16,
       running: 0,
       waiting: 0,
       lastBreak: "",
+      ...this.says,
     };
   }
 }
@@ -129,7 +169,7 @@ export function formEpoch(ranks: readonly FakeRank[]): void {
       ranks.find(
         (rank) =>
           rank.identity.incarnation === member.incarnation &&
-          rank.phase !== "failed" &&
+          !["failed", "draining", "drained"].includes(rank.phase) &&
           rank.roster?.generation === newest.generation,
       ) ?? [],
   );
