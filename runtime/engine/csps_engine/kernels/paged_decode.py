@@ -8,6 +8,7 @@ query heads shares each key that is read. Shares are merged by `merge`, in order
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import torch
 import triton
@@ -17,7 +18,6 @@ from torch import Tensor
 from csps_engine.kernels.merge import merge_parts
 from csps_engine.kernels.online_softmax import LOG2_E, add_keys, finish
 
-WARPS = 4
 LEAST_ROWS = 16
 """Rows of the smallest matrix product."""
 PROGRAMS_PER_PROCESSOR = 2
@@ -97,6 +97,7 @@ def attend_pages(
     outs = torch.empty(shares, *q.shape, dtype=q.dtype if shares == 1 else torch.float32, device=q.device)
     lses = torch.empty(shares, count, heads, dtype=torch.float32, device=q.device)
     group = heads // kv_heads
+    warps, stages = plan(q.dtype)
     if count > 0:
         paged_decode_kernel[(count, kv_heads, shares)](
             q,
@@ -117,8 +118,8 @@ def attend_pages(
             size,
             page,
             tile_rows(group),
-            num_warps=WARPS,
-            num_stages=stages_for(q.dtype, size),
+            num_warps=warps,
+            num_stages=stages,
         )
     return (outs[0], lses[0]) if shares == 1 else merge_parts(outs, lses, q.dtype)
 
@@ -127,9 +128,16 @@ def tile_rows(group: int) -> int:
     return max(LEAST_ROWS, triton.next_power_of_2(group))
 
 
-def stages_for(dtype: torch.dtype, size: int) -> int:
-    """Pages under way at once. In fp32 a second one of large heads would push the sums out of the registers."""
-    return 1 if dtype == torch.float32 and size > 64 else 2
+class Plan(NamedTuple):
+    """How one program is cut, so that it keeps its sums in registers (see the compile check)."""
+
+    warps: int
+    stages: int
+    """Pages under way at once."""
+
+
+def plan(dtype: torch.dtype) -> Plan:
+    return Plan(warps=8, stages=1) if dtype == torch.float32 else Plan(warps=4, stages=2)
 
 
 @functools.cache

@@ -43,7 +43,7 @@ def cases(kind: str, size: int) -> list[Case]:
     dtype = torch.float32 if kind == "fp32" else torch.bfloat16
     attention = block_sparse.plan(dtype, size)
     vote = votes.tile_for(dtype)
-    decode = {"num_warps": paged_decode.WARPS, "num_stages": paged_decode.stages_for(dtype, size)}
+    decode = paged_decode.plan(dtype)
     return [
         Case(
             f"digest-{kind}-{size}",
@@ -79,7 +79,7 @@ def cases(kind: str, size: int) -> list[Case]:
             {**dict.fromkeys("qkv", kind), "table": "i32", "lengths": "i32", "outs": "fp32", "lses": "fp32"},
             {"group": GROUP, "size": size, "page": PAGE, "tile_rows": paged_decode.tile_rows(GROUP)},
             ("q_row", "q_head", "kv_head", "kv_token"),
-            decode,
+            {"num_warps": decode.warps, "num_stages": decode.stages},
         ),
         Case(
             f"merge-{kind}-{size}",
