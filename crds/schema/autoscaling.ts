@@ -92,7 +92,7 @@ const percentRange = z
 export const scaleToZero = z
   .object({
     enabled: z.boolean().default(false).describe("Whether all ranks may be given back while nobody asks"),
-    idleSeconds: z.int().min(10).max(604_800).default(600).describe("Without any request for so long"),
+    idleSeconds: z.int().min(1).max(604_800).default(600).describe("Without any request for so long"),
     wakeSeconds: z
       .int()
       .min(1)

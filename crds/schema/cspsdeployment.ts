@@ -17,6 +17,7 @@ import {
 import { degreeRules } from "./degreeRules.ts";
 import { rebalance } from "./rebalance.ts";
 import { atMost, rules, sentence } from "./rule.ts";
+import { sparseAttention } from "./sparseAttention.ts";
 
 export const sequenceParallel = z
   .object({
@@ -51,6 +52,7 @@ export const prefill = z
   .object({
     groups: z.int().min(1).max(1000).default(1).describe("Prefill groups; each serves whole prompts"),
     sequenceParallel: sequenceParallel.prefault({}),
+    sparseAttention: sparseAttention.prefault({}),
     tensorParallel: tensorParallel.prefault({}),
     rank: rankTemplate.prefault({}),
   })

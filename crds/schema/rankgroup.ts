@@ -7,6 +7,7 @@ import { decisionRecord } from "./cspsdeployment.ts";
 import { conditions, engine, memory, model, objectName, rankTemplate, tensorParallel } from "./fields.ts";
 import { rebalance } from "./rebalance.ts";
 import { atMost, rules } from "./rule.ts";
+import { sparseAttention } from "./sparseAttention.ts";
 
 const gang = {
   deployment: z.string().min(1).describe("Name of the owning CSPSDeployment"),
@@ -29,6 +30,7 @@ export const spGroupSpec = z
     ...gang,
     ordinal: z.int().min(0).describe("Which group of the deployment"),
     mode: z.enum(["auto", "allToAll", "kvGather"]).describe("SP architecture"),
+    sparseAttention: sparseAttention.prefault({}),
   })
   .describe("What the operator made of a deployment's prefill section, for one group")
   .meta(rules(atMost("minRanks", "ranks")));

@@ -6,12 +6,14 @@ import { Informer } from "../../kube/informer.ts";
 import { keyOf, type Pod } from "../../kube/object.ts";
 import { pods, secrets } from "../../kube/resource.ts";
 import { labelKey } from "../../ranks/names.ts";
+import { FakeGateway } from "./fakeGateway.ts";
 import { FakeRank, formEpoch, type RankIdentity } from "./fakeRank.ts";
 
 const tickMs = 100;
 
 interface Life {
   readonly rank: FakeRank | undefined;
+  readonly gateway: FakeGateway | undefined;
   readonly address: string;
   ready: boolean;
 }
@@ -23,6 +25,8 @@ export class FakeKubelet {
   readonly #lives = new Map<string, Life>();
   /** Nodes whose kubelet is silent. */
   readonly #lostNodes = new Set<string>();
+  /** By namespace and pod uid. */
+  readonly #gateways = new Map<string, FakeGateway>();
   readonly #seen = new Map<string, Set<string>>();
   readonly #network: string;
   #addresses = 0;
@@ -59,7 +63,7 @@ export class FakeKubelet {
     await this.#ticking;
     clearTimeout(this.#timer);
     await this.#informer.stop();
-    for (const life of this.#lives.values()) await life.rank?.stop();
+    for (const life of this.#lives.values()) await this.#stopLife(life);
   }
 
   get ranks(): readonly FakeRank[] {
@@ -109,6 +113,7 @@ export class FakeKubelet {
   }
 
   async #tick(): Promise<void> {
+    for (const rank of this.ranks) rank.tick(tickMs);
     for (const pod of this.#informer.store.list()) {
       const node = pod.spec?.nodeName ?? "";
       if (node === "" || this.#lostNodes.has(node) || pod.status?.phase === "Failed") continue;
@@ -123,7 +128,7 @@ export class FakeKubelet {
       const pod = this.#informer.store.list().find((one) => one.metadata.uid === uid);
       if (pod !== undefined) continue;
       this.#lives.delete(uid);
-      await life.rank?.stop();
+      await this.#stopLife(life);
     }
   }
 
@@ -154,9 +159,28 @@ export class FakeKubelet {
   async #begin(pod: Pod): Promise<Life> {
     this.#addresses += 1;
     const address = `${this.#network}.${String(this.#addresses)}`;
-    const life: Life = { rank: await this.#startRank(pod, address), address, ready: false };
+    const rank = await this.#startRank(pod, address);
+    const life: Life = { rank, gateway: await this.#startGateway(pod, address), address, ready: false };
     this.#lives.set(pod.metadata.uid, life);
     return life;
+  }
+
+  async #startGateway(pod: Pod, address: string): Promise<FakeGateway | undefined> {
+    if (pod.metadata.labels?.[labelKey.role] !== "gateway") return undefined;
+    const gateway = new FakeGateway();
+    await gateway.start(address);
+    this.#gateways.set(`${pod.metadata.namespace ?? ""}/${pod.metadata.uid}`, gateway);
+    return gateway;
+  }
+
+  async #stopLife({ rank, gateway }: Life): Promise<void> {
+    await Promise.all([rank?.stop(), gateway?.stop()]);
+    for (const [key, one] of this.#gateways) if (one === gateway) this.#gateways.delete(key);
+  }
+
+  /** Of the namespace's deployment. */
+  gatewaysOf(namespace: string): readonly FakeGateway[] {
+    return [...this.#gateways].filter(([key]) => key.startsWith(`${namespace}/`)).map(([, one]) => one);
   }
 
   async #startRank(pod: Pod, address: string): Promise<FakeRank | undefined> {
