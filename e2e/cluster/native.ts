@@ -222,6 +222,7 @@ async function launch(binaries: string, controllers: boolean): Promise<ControlPl
         ...["--kube-api-qps", "200", "--kube-api-burst", "400"],
         // A test's nodes are objects without a kubelet: their Ready condition counts though nobody renews it.
         ...["--node-monitor-grace-period", "1h", "--node-startup-grace-period", "1h"],
+        ...["--horizontal-pod-autoscaler-sync-period", "1s"],
       ]);
       started.start("kube-scheduler", [
         ...[...common, "--cert-dir", join(folder, "scheduler"), "--secure-port", String(scheduler)],

@@ -1,5 +1,8 @@
 /** The autoscaler and RoleScalers on a real API server; gateways and ranks are played, what they say is real text. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { demandMetrics } from "../../runtime/wire/demandMetrics.ts";
 import type { RankLoad } from "../../runtime/wire/schema/load.ts";
 import { remove } from "../kube/apply.ts";
 import { type CSPSDeployment, ownedBy } from "../kube/object.ts";
@@ -170,6 +173,54 @@ describe("Enforce", { timeout: 120_000 }, () => {
   });
 });
 
+/** What a HorizontalPodAutoscaler goes by: requests under way, as the gateway tells them. */
+async function serveMetric(source: string, series: string): Promise<ChildProcess> {
+  const folder = dirname(world.plane.kubeconfigPath);
+  const script = join(import.meta.dirname, "../../e2e/scenarios/externalMetric.mjs");
+  // The API server's own certificate: it asks for none in particular.
+  const args = [script, join(folder, "apiserver.crt"), join(folder, "apiserver.key"), "0", source, series];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const port = await new Promise<string>((resolve, reject) => {
+    child.once("exit", reject);
+    child.stdout.on("data", (chunk) => {
+      resolve(/on (\d+)/.exec(String(chunk))?.[1] ?? "");
+    });
+  });
+  const service = { name: "metrics", namespace, port: Number(port) };
+  const objects = [
+    {
+      ...{ apiVersion: "v1", kind: "Service", metadata: { name: "metrics", namespace } },
+      spec: { type: "ExternalName", externalName: "localhost", ports: [{ port: Number(port) }] },
+    },
+    {
+      ...{ apiVersion: "apiregistration.k8s.io/v1", kind: "APIService" },
+      metadata: { name: "v1beta1.external.metrics.k8s.io" },
+      spec: {
+        ...{ group: "external.metrics.k8s.io", version: "v1beta1", insecureSkipTLSVerify: true, service },
+        ...{ groupPriorityMinimum: 100, versionPriority: 100 },
+      },
+    },
+    {
+      ...{ apiVersion: "autoscaling/v2", kind: "HorizontalPodAutoscaler" },
+      metadata: { name: "decode", namespace },
+      spec: {
+        scaleTargetRef: { apiVersion: "csps.io/v1alpha1", kind: "RoleScaler", name: "m-decode" },
+        ...{ minReplicas: 1, maxReplicas: 2 },
+        metrics: [
+          {
+            type: "External",
+            external: { metric: { name: series }, target: { type: "AverageValue", averageValue: "3" } },
+          },
+        ],
+        behavior: { scaleDown: { stabilizationWindowSeconds: 0 } },
+      },
+    },
+  ];
+  for (const object of objects)
+    await world.plane.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(object));
+  return child;
+}
+
 describe("Advise", { timeout: 60_000 }, () => {
   it("says what it would do and does nothing", async () => {
     await world.applyDeployment(namespace, aSpec({ mode: "Advise" }));
@@ -230,6 +281,19 @@ describe("External", { timeout: 60_000 }, () => {
     await world.applyDeployment(namespace, { ...aSpec({ mode: "External" }), gateway: { port: 8001 } });
     expect(await untilReason("External")).toMatch(/^True/);
     expect(await counts()).toBe("2 groups, 2 ranks");
+
+    // A real HorizontalPodAutoscaler takes over.
+    await scale("prefill", 1);
+    await untilCounts("1 groups, 2 ranks");
+    const door = await gateway();
+    const metric = await serveMetric(`http://${door.address}:8000/metrics`, demandMetrics.prompts);
+    try {
+      await untilCounts("1 groups, 1 ranks");
+      door.decoding = 5;
+      await untilCounts("1 groups, 2 ranks");
+    } finally {
+      metric.kill();
+    }
 
     await world.applyDeployment(namespace, aSpec({ mode: "Off" }));
     await untilCounts("1 groups, 1 ranks");

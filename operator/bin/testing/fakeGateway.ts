@@ -17,6 +17,7 @@ export class FakeGateway {
   readonly lies = new Map<string, string>();
   /** While true, it answers nothing at all. */
   silent = false;
+  address = "";
   readonly #server: http.Server;
   #timer: NodeJS.Timeout | undefined;
 
@@ -28,6 +29,7 @@ export class FakeGateway {
   }
 
   async start(address: string): Promise<void> {
+    this.address = address;
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject);
       this.#server.listen(gatewayPort, address, resolve);
