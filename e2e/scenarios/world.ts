@@ -109,8 +109,8 @@ export async function healthy(deadlineMs: number): Promise<void> {
   });
 }
 
-export async function openGateway(): Promise<Forward> {
+export async function openGateway(name: string = world.deployment): Promise<Forward> {
   return await eventually("a port-forward to the gateway", 60_000, () =>
-    forward(access, world.namespace, `${world.deployment}-gateway`, GATEWAY_PORT),
+    forward(access, world.namespace, `${name}-gateway`, GATEWAY_PORT),
   );
 }

@@ -1,0 +1,171 @@
+/**
+ * Acceptance of the autoscaler on ranks that serve: a load step adds a group and a rank, its end removes them without a
+ * failed request; Advise only speaks; an HPA drives the same counts through /scale.
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { load } from "js-yaml";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Forward } from "../quickstart/forward.ts";
+import { demand, eventually } from "./eventually.ts";
+import { complete } from "./gateway.ts";
+import { metricAdapter } from "./metricAdapter.ts";
+import { story } from "./prompts.ts";
+import { conditionOf, deployment, kubectl, MODEL, openGateway, world } from "./world.ts";
+
+const MINUTE = 60_000;
+const NAME = "elastic";
+const RANK = {
+  resources: { requests: { cpu: "50m", memory: "700Mi" }, limits: { memory: "1536Mi" } },
+  terminationGracePeriodSeconds: 30,
+};
+
+let door: Forward;
+
+/** The quickstart's model on ranks without GPUs, which the deployment that is served has all of. */
+async function manifest(autoscaling: object): Promise<string> {
+  const text = await readFile(join(import.meta.dirname, "..", "..", "manifests", "quickstart.yaml"), "utf8");
+  const object = load(text) as { metadata: { name: string }; spec: Record<string, unknown> };
+  object.metadata.name = NAME;
+  Object.assign(object.spec, {
+    prefill: { groups: 1, rank: RANK },
+    // Six requests of some 400 tokens fill it; a second rank is needed before they wait.
+    decode: { ranks: 1, kvCacheMemory: "128Mi", rank: RANK },
+    slo: { ttftMs: 1_500, tbtMs: 2_000 },
+    autoscaling: {
+      groups: { max: 2 },
+      decodeRanks: { max: 2 },
+      ...{ intervalSeconds: 2, windowSeconds: 10, stabilizationSeconds: 6, queueDrainSeconds: 5 },
+      ...autoscaling,
+    },
+  });
+  return JSON.stringify(object);
+}
+
+async function apply(autoscaling: object): Promise<void> {
+  const text = await manifest(autoscaling);
+  await kubectl(["apply", "--server-side", "-n", world.namespace, "-f", "-"], text);
+}
+
+async function untilSize(size: string, deadlineMs: number): Promise<void> {
+  await eventually(`${NAME} to have ${size}`, deadlineMs, async () => {
+    const { status } = await deployment(NAME);
+    const now = `${status.groupsReady ?? "?"} groups, ${status.decodeRanksReady ?? "?"} ranks`;
+    const said = conditionOf({ metadata: (await deployment(NAME)).metadata, status }, "AutoscalingActive");
+    demand(now === size, `${now}; ${said.reason}: ${said.message}`);
+  });
+}
+
+const ONE = "1/1 groups, 1/1 ranks";
+const TWO = "2/2 groups, 2/2 ranks";
+
+interface Crowd {
+  /** Clients that are told to leave finish their request first. */
+  readonly leave: (staying: number) => void;
+  /** Requests that ended whole; throws the first failure of any. */
+  readonly gone: () => Promise<number>;
+}
+
+/** Clients that ask again and again; with `pauseMs` between two questions once fewer than half are left. */
+function crowd(clients: number, pauseMs = 3_000): Crowd {
+  let wanted = clients;
+  const each = Array.from({ length: clients }, async (_, index) => {
+    let whole = 0;
+    while (index < wanted) {
+      await complete(door.url, MODEL, { prompt: story(280 + index), maxTokens: 24 }, 2 * MINUTE);
+      whole += 1;
+      if (wanted * 2 < clients) await sleep(pauseMs);
+    }
+    return whole;
+  });
+  // Looked at in the end; until then a failure must not end the process.
+  const all = Promise.allSettled(each);
+  return {
+    leave: (staying) => {
+      wanted = staying;
+    },
+    gone: async () => {
+      wanted = 0;
+      const ends = await all;
+      const failed = ends.find((end) => end.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+      return ends.reduce((sum, end) => sum + (end.status === "fulfilled" ? end.value : 0), 0);
+    },
+  };
+}
+
+beforeAll(async () => {
+  await apply({ mode: "Enforce" });
+  await untilSize(ONE, 3 * MINUTE);
+  door = await openGateway(NAME);
+}, 5 * MINUTE);
+
+afterAll(async () => {
+  door.close();
+  const target = ["cspsdeployment", NAME, "-n", world.namespace, "--ignore-not-found"];
+  await kubectl(["delete", ...target, "--wait=true", "--timeout=60s"]);
+}, 2 * MINUTE);
+
+test(
+  "a load step adds a group and a rank, its end removes them, and no request fails",
+  { timeout: 6 * MINUTE },
+  async () => {
+    const clients = crowd(6);
+    const began = Date.now();
+    await untilSize(TWO, 2 * MINUTE);
+    console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
+    clients.leave(1);
+    const left = Date.now();
+    await untilSize(ONE, 2 * MINUTE);
+    console.log(`   shrunk after ${Math.round((Date.now() - left) / 1000)} s`);
+    const whole = await clients.gone();
+    console.log(`   ${whole} requests, all whole`);
+    expect(whole).toBeGreaterThan(6);
+    const target = ["cspsdeployment", NAME, "-n", world.namespace];
+    const decisions = await kubectl(["get", ...target, "-o", "jsonpath={.status.decisions}"]);
+    expect(decisions).toContain("ScaleUp");
+    expect(decisions).toContain("ScaleDown");
+  },
+);
+
+test("advice changes nothing and says what it would do", { timeout: 3 * MINUTE }, async () => {
+  await apply({ mode: "Advise" });
+  const clients = crowd(6);
+  await eventually("advice to grow", MINUTE, async () => {
+    const said = conditionOf(await deployment(NAME), "AutoscalingActive");
+    demand(said.message.startsWith("advice only: "), said.message);
+    demand(said.reason === "ScaleUp" || said.reason === "SLOInfeasible", `${said.reason}: ${said.message}`);
+  });
+  await untilSize(ONE, 1_000);
+  await clients.gone();
+});
+
+test("an HPA drives the counts through /scale", { timeout: 5 * MINUTE }, async () => {
+  await apply({ mode: "External" });
+  await kubectl([
+    "wait",
+    "-n",
+    world.namespace,
+    "--for=create",
+    `rolescaler/${NAME}-decode`,
+    "--timeout=30s",
+  ]);
+  const gateway = `http://${NAME}-gateway.${world.namespace}.svc:8000/metrics`;
+  const adapter = await metricAdapter({
+    namespace: world.namespace,
+    source: gateway,
+    series: "csps_gateway_num_requests_running",
+    scaler: `${NAME}-decode`,
+  });
+  for (const text of adapter) await kubectl(["apply", "--server-side", "-f", "-"], text);
+  try {
+    const clients = crowd(4);
+    await untilSize("1/1 groups, 2/2 ranks", 2 * MINUTE);
+    await clients.gone();
+    await untilSize(ONE, 2 * MINUTE);
+  } finally {
+    for (const text of adapter)
+      await kubectl(["delete", "--ignore-not-found", "--wait=false", "-f", "-"], text);
+  }
+});
