@@ -1,4 +1,5 @@
 /** What the autoscaler works with; made once in the composition root. */
+import type { ClusterState } from "../../runtime/state/clusterState.ts";
 import type { Cluster } from "../kube/cluster.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { CSPSDeployment, DecodePool, Node, Pod, SPGroup } from "../kube/object.ts";
@@ -24,6 +25,10 @@ export interface AutoscalerContext {
   readonly notes: StatusNotes;
   readonly events: Pick<EventRecorder, "record">;
   readonly meters: ScalingMeters;
+  /** The cluster state of a deployment; a sentence when it can't be reached at all. */
+  stateOf(deployment: CSPSDeployment): Promise<ClusterState | string>;
+  /** Fencing number of this process's leadership. */
+  fence(): number;
   /** Wall time that no step of the clock moves: it passes as the process sees it pass. */
   steadyMs(): number;
 }

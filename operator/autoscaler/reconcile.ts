@@ -11,6 +11,7 @@ import { recordDecision } from "../planning/status/decisions.ts";
 import { writeScale } from "../ranks/scale.ts";
 import type { AutoscalerContext, DeploymentName } from "./context.ts";
 import { scalingInput, type Subject } from "./input.ts";
+import { publishDegrees } from "./publishDegrees.ts";
 import { type Look, lookAt } from "./observe.ts";
 import { scaleOf } from "./scale.ts";
 import { type Acting, inputsOf, isHeld, newsOf, scalingCondition, scalingRecord, tellingOf } from "./tell.ts";
@@ -50,6 +51,10 @@ export async function scaleDeployment(
     const to = scaleOf(decision, before);
     await writeScale(context.cluster, deployment, { from: before, to });
     memory.written = to;
+    await publishDegrees(context, deployment, {
+      scale: to,
+      intervalMs: spec.autoscaling.intervalSeconds * 1000,
+    });
   }
   // 4 Tell.
   await tell(context, subject, { decision, look, mode });

@@ -20,7 +20,7 @@ let operator: RunningOperator;
 let namespace: string;
 let teaching: NodeJS.Timeout;
 
-const quick = { intervalSeconds: 1, windowSeconds: 3, stabilizationSeconds: 2, maxSampleAgeSeconds: 10 };
+const quick = { intervalSeconds: 1, windowSeconds: 2, stabilizationSeconds: 1, maxSampleAgeSeconds: 10 };
 
 function aSpec(autoscaling: object): object {
   return {

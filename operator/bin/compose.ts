@@ -27,6 +27,7 @@ import { defaultGangPolicy, type GangPolicy } from "../planning/gang/plan.ts";
 import { PlacementLedger } from "../ranks/capacity.ts";
 import type { GangContext } from "../ranks/context.ts";
 import { RankClients } from "../ranks/engines.ts";
+import { childName } from "../ranks/names.ts";
 import { GangRecords } from "../ranks/record.ts";
 import { PoolMemories } from "../rebalancer/memory.ts";
 import { rebalanceMeters } from "../rebalancer/meters.ts";
@@ -166,6 +167,7 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
   };
   const keeper = new RecordKeeper(cluster);
   const notes = new StatusNotes();
+  const stateOf = poolStates(cluster, stateStores, nowMs);
   const autoscaler: AutoscalerContext = {
     cluster,
     events,
@@ -179,6 +181,12 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     keeper,
     notes,
     meters: scalingMeters(metrics),
+    stateOf: ({ metadata }) =>
+      stateOf({
+        metadata,
+        spec: { deployment: metadata.name, stateStoreSecret: childName.state(metadata.name) },
+      }),
+    fence,
     // Passes as the process sees it pass, so that a step of the clock scales nothing.
     steadyMs: () => performance.timeOrigin + performance.now(),
   };
@@ -192,7 +200,7 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     memories: new PoolMemories(),
     events,
     meters: rebalanceMeters(metrics),
-    stateOf: poolStates(cluster, stateStores, nowMs),
+    stateOf,
     fence,
     nowMs,
   };

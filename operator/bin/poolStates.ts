@@ -1,9 +1,8 @@
-/** The cluster state that goes with a decode pool: its deployment's, by the URL in the deployment's Secret. */
+/** The cluster state of a deployment, or that goes with its decode pool, by the URL in the deployment's Secret. */
 import type { ClusterState } from "../../runtime/state/clusterState.ts";
 import { secretValue } from "../controllers/cspsdeployment/desired/secrets.ts";
 import { get } from "../kube/apply.ts";
 import type { Cluster } from "../kube/cluster.ts";
-import type { DecodePool } from "../kube/object.ts";
 import { secrets } from "../kube/resource.ts";
 import type { StateStores } from "./stateStores.ts";
 
@@ -17,12 +16,18 @@ interface Access {
   readonly readAtMs: number;
 }
 
+/** What of a decode pool, or of a deployment itself, leads to its cluster state. */
+export interface StateOwner {
+  readonly metadata: { readonly namespace?: string };
+  readonly spec: { readonly deployment: string; readonly stateStoreSecret: string };
+}
+
 /** Answers with a sentence when there is no URL, or it can't be used. */
 export function poolStates(
   cluster: Cluster,
   stores: StateStores,
   nowMs: () => number,
-): (pool: DecodePool) => Promise<ClusterState | string> {
+): (owner: StateOwner) => Promise<ClusterState | string> {
   const known = new Map<string, Access>();
   return async ({ metadata, spec }) => {
     const { namespace = "" } = metadata;

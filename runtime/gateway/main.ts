@@ -10,6 +10,7 @@ import { apiKeysIn, openToAll } from "./http/apiKeys.ts";
 import { createLog } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { rankFinder } from "./ranks/addresses.ts";
+import { createDegrees } from "./ranks/degrees.ts";
 import { createModelSource } from "./ranks/modelSource.ts";
 import { createRankView } from "./ranks/rankView.ts";
 import { createAdmission } from "./serving/admission.ts";
@@ -26,6 +27,7 @@ async function start(settings: Settings): Promise<void> {
   const readToken = (): string => readFileSync(settings.CSPS_CONTROL_TOKEN_FILE, "utf8").trim();
   const client = createRankClient({ token: readToken });
   const clusterState = openClusterState(settings, metrics);
+  const degrees = createDegrees(clusterState);
   const view = createRankView({
     client,
     find: rankFinder(settings.CSPS_RANKS_HOST, settings.CSPS_CONTROL_PORT),
@@ -46,7 +48,12 @@ async function start(settings: Settings): Promise<void> {
     generation: {
       client,
       view,
-      admission: createAdmission({ client, view, now: Date.now }),
+      admission: createAdmission({
+        client,
+        view,
+        now: Date.now,
+        wantedDegree: (tokens) => degrees.wanted(tokens),
+      }),
       patience: defaultPatience,
       recovered(cause, requestId) {
         metrics.recoveries.inc({ cause });
@@ -73,6 +80,7 @@ async function start(settings: Settings): Promise<void> {
     draining: () => draining,
   });
   view.start();
+  degrees.start();
   const server = await serve(app, settings.CSPS_PORT);
   log.info("serving", { port: server.port, model: settings.CSPS_MODEL_NAME });
 
@@ -85,6 +93,7 @@ async function start(settings: Settings): Promise<void> {
     void server.drain(settings.CSPS_GRACE_MS).then(async (finished) => {
       clearInterval(refresh);
       view.stop();
+      degrees.stop();
       await Promise.all([client.close(), clusterState?.close()]);
       log.info("ended", { finished });
       process.exit(finished ? 0 : 1);

@@ -2,7 +2,7 @@
  * The port: what operator and gateway ask of the cluster state, in the domain's words. Redis is soft, so an
  * answer says whether there is one; nothing here throws but `close`.
  */
-import type { MoveRecord, RankReport, ShardMap } from "./domain.ts";
+import type { DegreeTable, MoveRecord, RankReport, ShardMap } from "./domain.ts";
 
 /**
  * Why there is no answer. `untrusted`: its certificate; `readOnly`: a replica that takes no writes; `full`: its memory;
@@ -42,6 +42,10 @@ export interface ClusterState {
   endMove(move: MoveName, fence: number): Promise<StateAnswer<boolean | "stale">>;
   /** Recorded and not over. Records outside the schema are left out. */
   listMoves(): Promise<StateAnswer<MoveRecord[]>>;
+  /** Publishes the table for `ttlMs`, as the leader with this fence. */
+  putDegrees(table: DegreeTable, fence: number, ttlMs: number): Promise<StateAnswer<Written>>;
+  /** Undefined when none was published lately, or it is outside the schema. */
+  readDegrees(): Promise<StateAnswer<DegreeTable | undefined>>;
   /** Shuts out leaders with a lower number; `stale` when one with a higher has been here. */
   advanceFence(fence: number): Promise<StateAnswer<Written>>;
   checkFence(fence: number): Promise<StateAnswer<"current" | "stale">>;

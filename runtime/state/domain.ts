@@ -54,6 +54,12 @@ export const moveRecord = z.object({
   bytes: count.describe("To be copied"),
 });
 
+/** SP degree to serve prompts with, by length class, ascending; longer prompts than any class count to the last. */
+export const degreeTable = z.array(
+  z.object({ name: z.string().min(1), upToTokens: z.int().min(1), degree: z.int().min(1) }),
+);
+
+export type DegreeTable = z.infer<typeof degreeTable>;
 export type MoveRecord = z.infer<typeof moveRecord>;
 export type RankReport = z.infer<typeof rankReport>;
 export type Shard = z.infer<typeof shard>;

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
 import type { ShardMap } from "./domain.ts";
-import { moveRecord, rankReport, shardMap } from "./domain.ts";
+import { degreeTable, moveRecord, rankReport, shardMap } from "./domain.ts";
 import { parseRedisAddress } from "./redisAddress.ts";
 import type { RedisConnection } from "./redisConnection.ts";
 import { openRedis } from "./redisConnection.ts";
@@ -111,6 +111,10 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
         tag === "stale" ? "stale" : tag === "ended",
       ),
     listMoves: () => call("move_list", { nowMs: now() }, ([, ...moves]) => readable(moveRecord, moves)),
+    putDegrees: (table, fence, ttlMs) =>
+      call("degree_put", { fence, expiresAtMs: now() + ttlMs, table }, ([tag]) => tag as Written),
+    readDegrees: () =>
+      call("degree_get", { nowMs: now() }, ([, ...tables]) => readable(degreeTable, tables)[0]),
     advanceFence: (fence) => call("fence_advance", { fence }, ([tag]) => tag as Written),
     checkFence: (fence) => call("fence_check", { fence }, ([tag]) => tag as "current" | "stale"),
     clear: (fence) =>

@@ -27,6 +27,8 @@ export const verbNames = [
   "move_begin",
   "move_end",
   "move_list",
+  "degree_put",
+  "degree_get",
   "fence_advance",
   "fence_check",
   "deployment_clear",

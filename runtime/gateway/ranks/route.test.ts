@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { RankState } from "../../wire/schema/membership.ts";
 import type { ServingGroup } from "./groups.ts";
+import { degreeWanted } from "./degrees.ts";
 import { freshMs, servingGroups } from "./groups.ts";
 import { rankRoutes, scoreOf } from "./route.ts";
 import type { RouteQuestion } from "./route.ts";
@@ -22,7 +23,7 @@ function aGroup(over: Partial<ServingGroup> & { group: string }): ServingGroup {
   };
 }
 
-const question: RouteQuestion = { promptTokens: 160, nowMs: 60_000, inFlight: () => 0 };
+const question: RouteQuestion = { promptTokens: 160, wantedDegree: 1, nowMs: 60_000, inFlight: () => 0 };
 
 function best(groups: readonly ServingGroup[], over: Partial<RouteQuestion> = {}): string {
   const route = rankRoutes(groups, { ...question, ...over })[0];
@@ -32,6 +33,19 @@ function best(groups: readonly ServingGroup[], over: Partial<RouteQuestion> = {}
 const pool = aGroup({ group: "d", role: "decode" });
 
 describe("the choice of a route", () => {
+  it("takes a prompt to a group of the degree that its length class wants, and others anywhere", () => {
+    const whole = aGroup({ group: "q", members: ["q-0", "q-1", "q-2", "q-3"] });
+    const groups = [aGroup({ group: "p" }), whole, pool];
+    const table = [
+      { name: "short", upToTokens: 100, degree: 1 },
+      { name: "long", upToTokens: 1_000, degree: 4 },
+    ];
+    expect(best(groups, { wantedDegree: degreeWanted(table, 160) })).toBe("q → d");
+    expect(best(groups, { wantedDegree: degreeWanted(table, 5_000) })).toBe("q → d");
+    expect(best(groups, { wantedDegree: degreeWanted(table, 100) })).toBe("p → d");
+    expect(best(groups, { wantedDegree: degreeWanted([], 160) })).toBe("p → d");
+  });
+
   it.each([
     { what: "no pool", groups: [aGroup({ group: "p" })], route: "none" },
     { what: "no prefill group", groups: [pool], route: "none" },

@@ -6,6 +6,8 @@ import type { ServingGroup } from "./groups.ts";
 
 export interface RouteQuestion {
   readonly promptTokens: number;
+  /** Ranks that a group should have for it, by the operator's degree table. */
+  readonly wantedDegree: number;
   readonly nowMs: number;
   /** Requests of this gateway in the group that its last state does not show yet. */
   readonly inFlight: (group: string) => number;
@@ -38,6 +40,12 @@ const scorers: readonly Scorer[] = [
     name: "prefillQueue",
     weight: 2,
     score: ({ group }, question) => 1 / (1 + load(group, question)),
+  },
+  {
+    name: "degree",
+    weight: 1,
+    // A group that lost ranks still serves short prompts as well as any.
+    score: ({ group }, { wantedDegree }) => clamp(group.members.length / wantedDegree),
   },
   {
     name: "decodeQueue",

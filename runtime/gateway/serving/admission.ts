@@ -39,6 +39,8 @@ export function createAdmission(deps: {
   readonly client: RankClient;
   readonly view: RankView;
   readonly now: () => number;
+  /** Ranks that a group should have for a prompt; absent: any degree is as good. */
+  readonly wantedDegree?: (promptTokens: number) => number;
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
@@ -50,6 +52,7 @@ export function createAdmission(deps: {
     for (;;) {
       const routes = rankRoutes(view.groups(), {
         promptTokens: question.promptTokens,
+        wantedDegree: deps.wantedDegree?.(question.promptTokens) ?? 1,
         nowMs: now(),
         inFlight: (group) => inFlight.get(group) ?? 0,
       });

@@ -194,6 +194,17 @@ export function describeClusterState(name: string, store: Store): void {
       expect(listed.sort()).toEqual(ids.sort());
     });
 
+    it("keeps the degree table of the newest leader, for its time", async () => {
+      const { state, clock } = fresh();
+      const table = [{ name: "long", upToTokens: 65_536, degree: 4 }];
+      expect(valueOf(await state.readDegrees())).toBeUndefined();
+      expect(valueOf(await state.putDegrees(table, 2, 1_000))).toBe("accepted");
+      expect(valueOf(await state.putDegrees([], 1, 1_000))).toBe("stale");
+      expect(valueOf(await state.readDegrees())).toEqual(table);
+      clock.ms += 1_000;
+      expect(valueOf(await state.readDegrees())).toBeUndefined();
+    });
+
     it("never moves the fence back", async () => {
       const { state } = fresh();
       expect(valueOf(await state.checkFence(0))).toBe("current");
@@ -213,9 +224,10 @@ export function describeClusterState(name: string, store: Store): void {
         await each.reportRank(aReport(), 1_000);
         await each.putShards(aMap(), 1_000);
         await each.beginMove(aMoveRecord(), 2, 1_000);
+        await each.putDegrees([], 2, 1_000);
       }
       expect(valueOf(await state.clear(1))).toBe("stale");
-      expect(valueOf(await state.clear(2))).toBe(7);
+      expect(valueOf(await state.clear(2))).toBe(9);
       expect(valueOf(await state.listRanks())).toEqual([]);
       expect(valueOf(await state.listShards())).toEqual([]);
       expect(valueOf(await state.clear(2))).toBe(0);
