@@ -209,6 +209,9 @@ class PoolWork:
         mesh, runner = self._mesh, self._runner
         assert mesh is not None
         assert runner is not None
+        if tick.book is not None and not self._coordinates:
+            # Kept before anything can fail: the coordinator may be gone before this tick is over here.
+            self._inherited = tick.book
         with self._reservations.confirming():
             self._replica.apply(tick, mesh.rank)
             self._moving.follow(tick)
@@ -225,8 +228,7 @@ class PoolWork:
             self._reporter.held(request)
         if result is not None:
             self._settle(tick, result)
-        if tick.book is not None:
-            self._leave(tick.book)
+        self._handed_over = tick.book is not None and self._coordinates
         self._count()
 
     def farewell(self) -> dict[str, Any] | None:
@@ -327,13 +329,6 @@ class PoolWork:
             self._reporter.freed(request_id)
             if not self._book.requests:
                 self._book.check_integrity()
-
-    def _leave(self, book: dict[str, Any]) -> None:
-        """The coordinator leaves for good: whoever coordinates next takes its book."""
-        if self._coordinates:
-            self._handed_over = True
-        else:
-            self._inherited = book
 
     def _take_over(self, now: float) -> None:
         if self._inherited is None:

@@ -223,7 +223,7 @@ def _shard_map(request: PoolRequest, pool: str, token_bytes: int) -> dict[str, A
             shards.append({"rankId": rank_id, "firstToken": page * PAGE_TOKENS, "tokens": PAGE_TOKENS})
     for shard in shards:
         shard["bytes"] = shard["tokens"] * token_bytes
-    return {"requestId": request.request_id, "pool": pool, "version": request.version, "shards": shards}
+    return {"requestId": request.request_id, "pool": pool, "version": request.map_version, "shards": shards}
 
 
 def _now_ms() -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from csps_engine.membership.change import Watch, reason_to_leave
+from csps_engine.membership.departure import Departures
 from csps_engine.membership.election import Ballot, Follow, Propose, Wait, elect
 from csps_engine.membership.roster_book import RosterBook
 from csps_engine.refusal import Refused
@@ -119,6 +120,35 @@ def test_the_coordinator_takes_in_and_leaves_out() -> None:
     assert reason_to_leave(watch(of=roster(*NAMES), living=NAMES)) == "g-3 can join"
     assert reason_to_leave(watch(of=roster("g-0", "g-1"), living=NAMES[:2])) == "the roster no longer holds g-2"
     assert reason_to_leave(watch(living=NAMES[:2], emptied=["g-2"])) == "g-2 has drained"
+
+
+def test_who_leaves_is_kept_until_its_pages_have_moved() -> None:
+    smaller = roster("g-0", "g-1")
+    assert reason_to_leave(watch(of=smaller, living=NAMES[:2], leaving=["g-2"])) is None
+    assert reason_to_leave(watch(of=smaller, living=NAMES[:2], emptied=["g-2"])) == "the roster no longer holds g-2"
+    successors = roster("g-1", "g-2")
+    assert reason_to_leave(watch("g-1", of=successors, leaving=["g-0"])) is None
+    assert reason_to_leave(watch("g-0", of=successors, leaving=["g-0"], living=NAMES[1:3])) is None
+    assert reason_to_leave(watch("g-0", living=NAMES[1:3], emptied=["g-0"])) == "g-0 has drained"
+
+
+def test_departures_have_their_time_and_end_with_death() -> None:
+    departures, members = Departures(grace_seconds=10), [ref(n) for n in NAMES[:3]]
+    states = {"g-0": state("g-0", phase="serving"), "g-1": state("g-1", phase="draining"), "g-2": state("g-2")}
+    assert departures.note(members, ["g-2"], states, now=100.0) == {"g-1", "g-2"}
+    assert departures.awaited((), states, now=101.0) == {"g-1", "g-2"}
+    assert departures.awaited({"g-2"}, states, now=101.0) == {"g-1"}
+    assert departures.awaited((), {**states, "g-1": state("g-1", rank=ref("g-1", "two"))}, now=101.0) == {"g-2"}
+    assert departures.awaited((), {"g-0": states["g-0"]}, now=101.0) == frozenset()
+    departures.note(members, ["g-2"], states, now=109.0)
+    assert departures.awaited((), states, now=110.0) == frozenset()
+
+
+def test_a_rank_that_drains_joins_epochs_while_it_holds_pages() -> None:
+    states = [state("g-0", phase="draining", held_pages=3), *(state(n) for n in NAMES[1:])]
+    assert ballot("g-0", *states) == Propose(1, tuple(ref(n) for n in NAMES))
+    states[0] = state("g-0", phase="draining", held_pages=0)
+    assert ballot("g-1", *states) == Propose(1, tuple(ref(n) for n in NAMES[1:]))
 
 
 def test_a_drained_member_is_kept_while_too_few_would_remain() -> None:

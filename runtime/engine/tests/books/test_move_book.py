@@ -36,6 +36,10 @@ class MemberRank:
     def page(self, slot: int, tokens: int) -> list[tuple[str, int]]:
         return [self.kv[slot, offset] for offset in range(tokens)]
 
+    def content(self, slot: int) -> list[tuple[str, int]]:
+        """All that lies in a slot, whosever it is."""
+        return [self.kv.get((slot, offset), ("", offset)) for offset in range(PAGE)]
+
     def store(self, slot: int, tokens: list[tuple[str, int]]) -> None:
         self.kv |= {(slot, offset): token for offset, token in enumerate(tokens)}
 
@@ -50,6 +54,8 @@ class MovingPool(RuleBasedStateMachine):
         self.ranks = {rank: MemberRank() for rank in RANKS}
         self.copied: dict[str, int] = {}
         self.tickets: dict[str, MoveTicket] = {}
+        self.sources: dict[str, list[int]] = {}
+        """The source's slots when each move began: what its copying thread reads."""
         self.ended: list[str] = []
         self.new: list[str] = []
         self.made, self.epoch, self.now = 0, 0, 0.0
@@ -117,14 +123,11 @@ class MovingPool(RuleBasedStateMachine):
         ticket = data.draw(st.sampled_from(list(self.tickets.values())))
         source, target = self.rank(ticket.source), self.rank(ticket.target)
         done = self.copied[ticket.move_id]
-        try:
-            slots = source.replica.slots_of(ticket.request_id, ticket.first_page, len(ticket.slots))
-        except KeyError:
-            return
         full = self.full_pages(ticket)
         for offset in range(done, min(done + pages, full)):
             page = IncomingPage(ticket.first_page + offset, ticket.slots[offset], PAGE)
-            content = source.page(slots[offset], PAGE)
+            # Of a move that ended, the slots may hold something else by now; the target refuses it.
+            content = source.content(self.sources[ticket.move_id][offset])
             try:
                 target.replica.write_moved(
                     ticket.move_id, 0, [page], lambda slot=page.slot, content=content: target.store(slot, content)
@@ -158,6 +161,8 @@ class MovingPool(RuleBasedStateMachine):
             self.ranks[rank].replica.apply(tick, number)
         for ticket in tickets:
             self.tickets[ticket.move_id], self.copied[ticket.move_id] = ticket, 0
+            replica, count = self.rank(ticket.source).replica, len(ticket.slots)
+            self.sources[ticket.move_id] = replica.slots_of(ticket.request_id, ticket.first_page, count)
         for commit in commits:
             self.exchange(self.tickets[commit.move_id], commit.move_id)
             tails = tail_pages(self.tickets[commit.move_id], commit)

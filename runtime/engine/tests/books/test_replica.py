@@ -4,6 +4,7 @@ import pytest
 
 from csps_engine.core.plan import DecodeRow, Place, Sampling
 from csps_engine.refusal import Refused
+from csps_engine.scheduler.move import MoveCommit, MoveTicket
 from csps_engine.scheduler.replica import IncomingPage, Replica
 from csps_engine.scheduler.ticks import Holding, PrefillOrder, Tick, tick_from_bytes
 
@@ -77,6 +78,45 @@ def test_the_first_tick_of_an_epoch_forgets_what_it_does_not_name() -> None:
     assert replica.held_pages == 0
 
 
+def moving_to(rank: int) -> Replica:
+    """Page 2 of r, full, goes from slot 8 of rank 0 to slot 5 of rank 1, with the home."""
+    replica = replica_of(rank)
+    ticket = MoveTicket("m", "r", 0, 1, 2, (5,), 192, 0, 500, True)
+    replica.apply(Tick("idle", tickets=(ticket,)), rank)
+    return replica
+
+
+def test_moved_pages_are_taken_by_their_target_while_the_move_lasts() -> None:
+    stored: list[str] = []
+    page = IncomingPage(2, 5, 64)
+    target = moving_to(1)
+    target.write_moved("m", 0, [page], lambda: stored.append("stored"))
+    assert stored == ["stored"]
+    for replica, move, incoming in (
+        (moving_to(0), "m", page),
+        (target, "n", page),
+        (target, "m", IncomingPage(2, 6, 64)),
+        (target, "m", IncomingPage(1, 5, 64)),
+        (target, "m", IncomingPage(2, 5, 63)),
+    ):
+        with pytest.raises(Refused):
+            replica.write_moved(move, 0, [incoming], lambda: stored.append("wrong"))
+    target.apply(Tick("idle", dropped=("m",)), 1)
+    with pytest.raises(Refused):
+        target.write_moved("m", 0, [page], lambda: stored.append("late"))
+    assert stored == ["stored"]
+
+
+def test_a_commit_switches_pages_and_home() -> None:
+    source, target = moving_to(0), moving_to(1)
+    assert (source.homes, source.held_pages, target.held_pages) == (1, 2, 1)
+    for replica in (source, target):
+        replica.switch((MoveCommit("m", 1, 192),))
+    assert target.table("r", 192).places == (Place(0, 7), Place(1, 4), Place(1, 5))
+    assert (source.homes, source.held_pages, target.homes, target.held_pages) == (0, 1, 1, 2)
+    assert source.tickets == []
+
+
 def test_a_tick_survives_its_bytes() -> None:
     sampling = Sampling(0.5, 0.9, 2**53 - 1, 3, True)
     tick = Tick(
@@ -87,7 +127,13 @@ def test_a_tick_survives_its_bytes() -> None:
         held=(HELD,),
         admitted=("r",),
         rows=(DecodeRow("r", 1, 5, 100, sampling),),
-        order=PrefillOrder("p", (1, 2, 3), sampling, "{}", 500),
+        order=PrefillOrder("p", (1, 2, 3), sampling, "{}", 500, check_layers=4),
+        tickets=(MoveTicket("m", "r", 0, 1, 2, (7, 9), 130, 1000, 500, True),),
+        dropped=("n",),
+        commits=(MoveCommit("o", 1, 77),),
+        asks_moves=True,
+        closed=(1, 2),
+        book={"epoch": 3},
     )
     assert tick_from_bytes(tick.to_bytes()) == tick
     assert tick_from_bytes(Tick("idle").to_bytes()) == Tick("idle")

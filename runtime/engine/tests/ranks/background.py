@@ -21,7 +21,7 @@ class Background:
         self.events.extend(iter(self._source))
 
     def wait_for_events(self, count: int) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while len(self.events) < count:
             assert time.monotonic() < until, self.events
             time.sleep(0.01)

@@ -15,7 +15,7 @@ def test_a_rank_that_is_stopped_under_load_hands_on_its_pages_and_no_answer_ends
 ) -> None:
     group, coordinator = prefill.wait_serving(), decode.wait_serving()
     leaver = next(rank for rank in decode.ranks if (rank is coordinator) == coordinates)
-    requests = [Request(prompt_of(150 + 170 * i, seed=20 + i), 500) for i in range(4)]
+    requests = [Request(prompt_of(150 + 200 * i, seed=20 + i), 1600) for i in range(2)]
     firsts = [one.prefill(group, one.reserve(coordinator))[0] for one in requests]
     streams = [
         Background(coordinator.api.stream("/v1/decode", one.decode_message(first)))
@@ -28,9 +28,11 @@ def test_a_rank_that_is_stopped_under_load_hands_on_its_pages_and_no_answer_ends
     survivors = others(decode, leaver)
     pool = decode.wait_serving(survivors, 20)
     for one, first, stream in zip(requests, firsts, streams, strict=True):
-        assert stream.finish(60)[-1]["reason"] == "length"
-        assert [first, *stream.tokens][:60] == oracle.greedy(one.prompt, 60)
-        assert len(stream.tokens) == 499
+        told = len(stream.tokens)
+        stream.wait_for_events(told + 20)
+        assert [first, *stream.tokens][: told + 20] == oracle.greedy(one.prompt, told + 20)
+        pool.api.post("/v1/cancel", {"requestId": one.request_id})
+        assert stream.finish(10)[-1]["reason"] == "cancelled"
     assert leaver.process.wait(20) == 0
     assert Request(requests[0].prompt, 5).run(group, pool) == oracle.greedy(requests[0].prompt, 5)
     wait_for(lambda: all(rank.state()["heldPages"] == 0 for rank in survivors), pool, 5)

@@ -42,10 +42,12 @@ class Oracle:
     @torch.inference_mode()
     def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
         """The `count` greedy tokens after `prompt`; the end token does not end them."""
-        tokens = list(prompt)
-        for _ in range(count):
-            tokens.append(int(self._model(torch.tensor([tokens])).logits[0, -1].argmax()))
-        return tokens[len(prompt) :]
+        tokens: list[int] = []
+        said = self._model(torch.tensor([list(prompt)]), use_cache=True)
+        while len(tokens) < count:
+            tokens.append(int(said.logits[0, -1].argmax()))
+            said = self._model(torch.tensor([tokens[-1:]]), past_key_values=said.past_key_values, use_cache=True)
+        return tokens
 
 
 def prompt_of(length: int, seed: int) -> list[int]:
