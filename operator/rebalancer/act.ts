@@ -4,6 +4,7 @@ import type { MoveState } from "../../runtime/wire/schema/move.ts";
 import type { DecodePool } from "../kube/object.ts";
 import { type Move, type MoveIntent, planFollow } from "../planning/rebalance/move.ts";
 import type { PoolSnapshot, RebalancePolicy } from "../planning/rebalance/pool.ts";
+import { balances } from "../ranks/rebalanceMark.ts";
 import type { RebalancerContext } from "./context.ts";
 import { type Ledger, recordOf } from "./ledger.ts";
 import type { PoolView } from "./observe.ts";
@@ -27,14 +28,12 @@ export interface Turn {
 export async function followMoves(turn: Turn, snapshot: PoolSnapshot): Promise<readonly MoveIntent[]> {
   const { context, pool, view, ledger } = turn;
   const reports = new Map(view.inventory.moves.map((move) => [move.moveId, move]));
-  const balances = pool.spec.rebalance.mode === "Enabled";
+  const policy = { orderMs, wanted: balances(pool, context.nowMs()) };
   const open: MoveIntent[] = [];
   for (const intent of ledger.intents) {
     const { move } = intent;
     const report = reports.get(move.moveId);
-    // A rank that leaves is emptied whatever the mode.
-    const wanted = balances || leaves(turn, move.from);
-    const { action } = planFollow(intent, report, snapshot, { orderMs, wanted });
+    const { action } = planFollow(intent, report, snapshot, policy);
     if (action === "release") {
       await ledger.state.endMove(move, context.fence());
       tellEnd(turn, move, report);
@@ -45,10 +44,6 @@ export async function followMoves(turn: Turn, snapshot: PoolSnapshot): Promise<r
     open.push(intent);
   }
   return open;
-}
-
-export function leaves({ view }: Pick<Turn, "view">, rankId: string): boolean {
-  return view.inventory.ranks.some((rank) => rank.rankId === rankId && rank.draining);
 }
 
 /** Returns those that were begun; a sentence when another leader has taken over. */

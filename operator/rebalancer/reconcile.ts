@@ -7,7 +7,8 @@ import { planRebalance } from "../planning/rebalance/plan.ts";
 import { rebalancePolicy } from "../planning/rebalance/policy.ts";
 import type { PoolSnapshot } from "../planning/rebalance/pool.ts";
 import { poolSnapshot } from "../ranks/poolSnapshot.ts";
-import { beginMoves, followMoves, leaves, type Turn } from "./act.ts";
+import { balances } from "../ranks/rebalanceMark.ts";
+import { beginMoves, followMoves, type Turn } from "./act.ts";
 import type { RebalancerContext } from "./context.ts";
 import { orderedMove, readLedger } from "./ledger.ts";
 import { observePool, type PoolView } from "./observe.ts";
@@ -31,19 +32,20 @@ export async function rebalancePool(
   const ledger = await readLedger(context, pool);
   if (typeof ledger === "string")
     return hindered(context, pool, { reason: "StateStoreAway", why: frozen(view, ledger) });
-  context.memories.of(pool.metadata.uid).hindered = 0;
   // 2 Go on with what was recorded, by this leader or by one before it.
   const turn: Turn = { context, pool, view, ledger, policy, signal };
   const open = await followMoves(turn, snapshotOf(view, ledger.intents));
   // 3 Decide.
   const record = decide(turn, snapshotOf(view, open));
   if (record === undefined) {
+    context.memories.of(pool.metadata.uid).hindered = 0;
     tellFinding(context, pool, { reason: "Disabled", choice: "mode is Disabled", refusals: [], begun: 0 });
     return { requeueAfterMs: open.length > 0 ? movingMs : hinderedMs };
   }
   // 4 Record and order.
   const begun = await beginMoves(turn, record.decision.moves);
   if (typeof begun === "string") return hindered(context, pool, { reason: "Fenced", why: begun });
+  context.memories.of(pool.metadata.uid).hindered = 0;
   // 5 Tell.
   await keepFullRecord(context, pool, record);
   const { reason, choice, refusals } = record.decision;
@@ -59,20 +61,21 @@ function snapshotOf({ inventory, closed }: PoolView, intents: readonly MoveInten
   });
 }
 
-/** A rank that leaves comes first; undefined when none does and balancing is disabled. */
+/**
+ * The pool empties a rank that leaves by itself, operator or not; what is decided here is whether it can. Undefined
+ * when no rank is stuck and balancing is disabled.
+ */
 function decide(turn: Turn, snapshot: PoolSnapshot): RebalanceRecord | undefined {
   const recorded = (goal: RebalanceGoal): RebalanceRecord => ({
     ...{ goal, pool: snapshot, policy: turn.policy },
     decision: planRebalance(snapshot, turn.policy, goal),
   });
-  const leaving = snapshot.ranks
-    .filter((rank) => leaves(turn, rank.rankId))
-    .map((rank) => recorded({ kind: "drain", rankId: rank.rankId }));
-  const acting = leaving.find((one) => one.decision.moves.length > 0);
-  if (acting !== undefined) return acting;
-  const stuck = leaving.find((one) => one.decision.reason === "NoRoom");
+  const stuck = turn.view.inventory.ranks
+    .filter((rank) => rank.draining)
+    .map((rank) => recorded({ kind: "drain", rankId: rank.rankId }))
+    .find((one) => one.decision.reason === "NoRoom");
   if (stuck !== undefined) return stuck;
-  return turn.pool.spec.rebalance.mode === "Enabled" ? recorded({ kind: "balance" }) : undefined;
+  return balances(turn.pool, turn.context.nowMs()) ? recorded({ kind: "balance" }) : undefined;
 }
 
 function frozen({ inventory }: PoolView, why: string): string {

@@ -4,6 +4,7 @@ import type { Informer } from "../kube/informer.ts";
 import { type DecodePool, keyOf } from "../kube/object.ts";
 import type { Telemetry } from "../kube/telemetry.ts";
 import { WorkQueue } from "../kube/workqueue.ts";
+import { rebalanceAnnotation } from "../ranks/rebalanceMark.ts";
 import { nameOf } from "./act.ts";
 import type { RebalancerContext } from "./context.ts";
 import { rebalancePool } from "./reconcile.ts";
@@ -19,7 +20,10 @@ export function registerRebalancer(
       queue.add(keyOf(pool));
     },
     updated: (before, pool) => {
-      if (before.metadata.generation !== pool.metadata.generation) queue.add(keyOf(pool));
+      const asked = ({ metadata }: DecodePool): string | undefined =>
+        metadata.annotations?.[rebalanceAnnotation];
+      const changed = before.metadata.generation !== pool.metadata.generation;
+      if (changed || asked(before) !== asked(pool)) queue.add(keyOf(pool));
     },
     removed: (pool) => {
       context.memories.forget(pool.metadata.uid);

@@ -56,7 +56,7 @@ describe("planning a balance", () => {
   });
 
   it.each([
-    ["drains", { admits: false }, "c admits nothing"],
+    ["drains", { admits: false }, "c is left out: it drains or its node is cordoned"],
     ["refused lately", { refusedAgeMs: 1_000 }, "c refused a move 1 s ago"],
     ["has no room", { freePages: 1 }, "c has no free page to give"],
     ["has just come", { ageMs: 100 }, "c starts slowly: 0 of 100 pages at 0.1 s"],

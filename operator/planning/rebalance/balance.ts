@@ -15,16 +15,20 @@ import { type RebalanceDecision, shortRefusals } from "./decision.ts";
 import { balanceRoom } from "./destination.ts";
 import { amountOf, imbalance, type Loads, poolLoads, type Quantity, withMove } from "./load.ts";
 import type { Move } from "./move.ts";
-import type { PoolSnapshot, RebalancePolicy } from "./pool.ts";
+import type { PoolSnapshot, RankFacts, RebalancePolicy } from "./pool.ts";
 
 const quantities: readonly Quantity[] = ["scan", "memory"];
 
 export function planBalance(pool: PoolSnapshot, policy: RebalancePolicy): RebalanceDecision {
-  const stale = pool.ranks.filter((rank) => rank.reportAgeMs > policy.staleMs).map((rank) => rank.rankId);
-  const refusals = stale.map((rankId) => `${rankId} is left out: its last report is too old`);
-  const loads = fresh(poolLoads(pool, policy), stale);
+  const left = pool.ranks.flatMap((rank) => leftOut(rank, policy));
+  const refusals = left.map(({ rankId, why }) => `${rankId} is left out: ${why}`);
+  const loads = without(
+    poolLoads(pool, policy),
+    left.map(({ rankId }) => rankId),
+  );
   if (loads.size < 2) {
-    return { reason: "TooFewRanks", moves: [], choice: "fewer than two ranks report", refusals };
+    const choice = "fewer than two ranks can be balanced against each other";
+    return { reason: "TooFewRanks", moves: [], choice, refusals };
   }
   const uneven = quantities.filter((quantity) => isUneven(loads, quantity, policy));
   if (uneven.length === 0)
@@ -115,6 +119,12 @@ function describe(loads: Loads): string {
   return `the slowest scan is ${times("scan")} and the fullest memory ${times("memory")} times the mean`;
 }
 
-function fresh(loads: Loads, stale: readonly string[]): Loads {
-  return new Map([...loads].filter(([rankId]) => !stale.includes(rankId)));
+/** What a leaving rank holds goes without this; a rank whose report is old is not known. */
+function leftOut({ rankId, reportAgeMs, admits }: RankFacts, policy: RebalancePolicy) {
+  if (reportAgeMs > policy.staleMs) return [{ rankId, why: "its last report is too old" }];
+  return admits ? [] : [{ rankId, why: "it drains or its node is cordoned" }];
+}
+
+function without(loads: Loads, left: readonly string[]): Loads {
+  return new Map([...loads].filter(([rankId]) => !left.includes(rankId)));
 }
