@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import { runCli } from "../cli/program.ts";
+import { forwardPort } from "../cli/reach.ts";
 import type { DesignedGangs } from "../cli/surroundings.ts";
 import { deploymentDesign } from "../controllers/cspsdeployment/desired/deploymentDesign.ts";
 import { desiredGroups, desiredPool } from "../controllers/cspsdeployment/desired/gangs.ts";
@@ -30,5 +31,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   colour: process.stdout.isTTY && (process.env["NO_COLOR"] ?? "") === "",
   nowMs: Date.now,
   readFile: (path) => (path === "-" ? text(process.stdin) : readFile(path, "utf8")),
+  reach: forwardPort,
   designGangs,
 });

@@ -5,7 +5,7 @@ import { UsageError } from "./exitCode.ts";
 export const formats = ["table", "json", "yaml"] as const;
 export type Format = (typeof formats)[number];
 
-export const verbs = ["status", "topology", "explain", "plan"] as const;
+export const verbs = ["status", "topology", "explain", "plan", "kv", "drain", "rebalance"] as const;
 export type Verb = (typeof verbs)[number];
 
 const common = {
@@ -15,6 +15,7 @@ const common = {
   help: { type: "boolean", short: "h" },
 } as const;
 const namespaced = { namespace: { type: "string", short: "n" } } as const;
+const dry = { "dry-run": { type: "boolean" } } as const;
 const everywhere = { "all-namespaces": { type: "boolean", short: "A" } } as const;
 
 /** Flags of each verb, and how many names it takes. */
@@ -24,7 +25,10 @@ const shapes = {
     options: { ...common, resource: { type: "string" }, level: { type: "string" } },
     names: [0, 0],
   },
-  explain: { options: { ...common, ...namespaced }, names: [1, 1] },
+  explain: { options: { ...common, ...namespaced, replay: { type: "boolean" } }, names: [1, 1] },
+  kv: { options: { ...common, ...namespaced }, names: [0, 2] },
+  drain: { options: { ...common, ...namespaced, ...dry }, names: [1, 1] },
+  rebalance: { options: { ...common, ...namespaced, ...dry }, names: [0, 1] },
   plan: {
     options: {
       ...common,
@@ -48,6 +52,10 @@ export interface Invocation {
   readonly nodesFile: string | undefined;
   readonly resource: string;
   readonly level: string | undefined;
+  /** kv: compare the index with the engines. */
+  readonly verify: boolean;
+  readonly replay: boolean;
+  readonly dryRun: boolean;
 }
 
 export interface HelpWanted {
@@ -64,15 +72,19 @@ export function parseCommandLine(args: readonly string[]): Invocation | HelpWant
   const { values, positionals } = parseFlags(first, rest);
   if (values["help"] === true) return { help: first };
   const [least, most] = shapes[first].names;
-  if (positionals.length < least) throw new UsageError(`${first} needs the name of a CSPSDeployment`);
+  const named = first === "drain" ? "rank" : "CSPSDeployment";
+  if (positionals.length < least) throw new UsageError(`${first} needs the name of a ${named}`);
   if (positionals.length > most) throw new UsageError(`${first} can't use "${positionals[most] ?? ""}"`);
+  const verify = first === "kv" && positionals[0] === "verify";
+  if (first === "kv" && positionals.length > 1 && !verify)
+    throw new UsageError(`kv can't use "${positionals.join(" ")}": it takes a name, or verify and a name`);
   const text = (flag: string): string | undefined => {
     const value = values[flag];
     return typeof value === "string" ? value : undefined;
   };
   return {
     verb: first,
-    name: positionals[0],
+    name: positionals[verify ? 1 : 0],
     format: parseFormat(text("output") ?? "table"),
     kubeconfig: text("kubeconfig"),
     context: text("context"),
@@ -82,6 +94,9 @@ export function parseCommandLine(args: readonly string[]): Invocation | HelpWant
     nodesFile: text("nodes"),
     resource: text("resource") ?? "nvidia.com/gpu",
     level: text("level"),
+    verify,
+    replay: values["replay"] === true,
+    dryRun: values["dry-run"] === true,
   };
 }
 

@@ -8,17 +8,21 @@ Flags of every verb:
       --context <name>    Context of the kubeconfig; default: its current one
   -h, --help              Print this
 
-Exit status: 0 done, 1 failed, 2 the command line or the file makes no sense, 3 plan: it does not fit.
+Exit status: 0 done, 1 failed, 2 the command line or the file makes no sense, 3 plan, drain: it does not fit,
+4 kv verify, explain --replay: it differs.
 `;
 
 const overview = `Usage: kubectl csps <verb> [flags]
 
-Looks at CSPSDeployments and tells what was decided for them. It changes nothing.
+Looks at CSPSDeployments and tells what was decided for them. Only drain and rebalance change anything.
 
 Verbs:
   status      Deployments, their groups and pools, conditions with reasons, ranks and nodes
   topology    The tree of racks, zones and hosts with free devices, and where groups lie
   explain     One deployment in sentences: what holds, what does not and why, what was decided and refused
+  kv          Where the KV of running requests lies and how hot each rank is; whether the index agrees
+  drain       Lets one rank hand over what it holds; the operator then replaces it
+  rebalance   What would be moved between ranks now, or asks for it
   plan        Where the ranks of a manifest would lie on the cluster, before it is applied
 
 Examples:
@@ -61,14 +65,60 @@ Examples:
   explain: `Usage: kubectl csps explain <name> [flags]
 
 One deployment in sentences: whether it serves, each condition and why, each group, the decisions of late and what was
-refused in them.
+refused in them. With --replay the recorded decisions are made again from what was known then, and compared.
+
+Flags:
+  -n, --namespace <name>  Default: that of the context
+      --replay            Make the recorded decisions again; status 4 when one differs from its record
+
+Examples:
+  kubectl csps explain my-model
+  kubectl csps explain my-model --replay
+  kubectl csps explain my-model -n serving -o json
+`,
+  kv: `Usage: kubectl csps kv [verify] [name] [flags]
+
+Where the KV of running requests lies, rank by rank and request by request, and the moves of the last ten minutes: the
+engines' own inventory, asked through kubectl port-forward. The name may be left out when the namespace has one
+deployment. "kv verify" compares the index in Redis with it: what the index lacks, has too much, or says otherwise.
 
 Flags:
   -n, --namespace <name>  Default: that of the context
 
+Exit status: 0 done, 4 verify: the index differs from the engines.
+
 Examples:
-  kubectl csps explain my-model
-  kubectl csps explain my-model -n serving -o json
+  kubectl csps kv my-model
+  kubectl csps kv my-model -o json | jq '.imbalance'
+  kubectl csps kv verify my-model
+`,
+  drain: `Usage: kubectl csps drain <rank> [flags]
+
+Lets one rank leave in order: it takes nothing new, its pool moves its pages to the others while requests go on, then
+its pod is deleted and made again. Its node may be cordoned before, so that it comes back elsewhere.
+
+Flags:
+  -n, --namespace <name>  Default: that of the context
+      --dry-run           Only tell how much would be moved, and whether the others have room
+
+Exit status: 0 done, 3 --dry-run: the others lack room.
+
+Examples:
+  kubectl csps drain my-model-decode-2 --dry-run
+  kubectl csps drain my-model-decode-2
+`,
+  rebalance: `Usage: kubectl csps rebalance [name] [flags]
+
+Asks the operator to balance the decode pool now, for two minutes even when spec.decode.rebalance.mode is Disabled.
+With --dry-run, what the planner would move now and what it refuses.
+
+Flags:
+  -n, --namespace <name>  Default: that of the context
+      --dry-run           Change nothing
+
+Examples:
+  kubectl csps rebalance my-model --dry-run
+  kubectl csps rebalance my-model
 `,
   plan: `Usage: kubectl csps plan -f <file> [flags]
 

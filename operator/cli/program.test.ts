@@ -12,6 +12,7 @@ async function run(args: readonly string[], files: Readonly<Record<string, strin
     nowMs: () => 0,
     readFile: (path) =>
       path in files ? Promise.resolve(files[path] ?? "") : Promise.reject(new Error("no such file")),
+    reach: () => Promise.reject(new Error("no cluster")),
     designGangs: () => ({ owner: { apiVersion: "", kind: "", name: "", uid: "" }, gangs: [] }),
   };
   const code = await runCli(args, around);
@@ -39,9 +40,14 @@ describe("the command line", () => {
   });
 
   it.each([
-    [["statsu"], 'there is no verb "statsu"; the verbs are status, topology, explain, plan'],
+    [
+      ["statsu"],
+      'there is no verb "statsu"; the verbs are status, topology, explain, plan, kv, drain, rebalance',
+    ],
     [["status", "a", "b"], 'status can\'t use "b"'],
     [["explain"], "explain needs the name of a CSPSDeployment"],
+    [["drain"], "drain needs the name of a rank"],
+    [["kv", "a", "b"], 'kv can\'t use "a b": it takes a name, or verify and a name'],
     [["status", "--nope"], "Unknown option '--nope'"],
     [["topology", "-n", "x"], "Unknown option '-n'"],
     [["status", "-o", "xml"], '-o must be one of table, json, yaml, not "xml"'],

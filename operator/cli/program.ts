@@ -10,6 +10,8 @@ import { printed, type Report } from "./output/report.ts";
 import { checkByServer } from "./serverCheck.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { explain } from "./verbs/explain.ts";
+import { runPoolVerb } from "./poolVerbs.ts";
+import { replayDecisions } from "./verbs/replay.ts";
 import { type Checked, plan } from "./verbs/plan.ts";
 import { status } from "./verbs/status.ts";
 import { topology } from "./verbs/topology.ts";
@@ -43,8 +45,14 @@ function runVerb(invocation: Invocation, around: Surroundings): Promise<Report> 
         const target = { namespace: invocation.allNamespaces ? undefined : namespace, name };
         return status(cluster, target, around.nowMs());
       }
-      case "explain":
-        return explain(cluster, { namespace, name: name ?? "" }, around.nowMs());
+      case "explain": {
+        const explainer = invocation.replay ? replayDecisions : explain;
+        return explainer(cluster, { namespace, name: name ?? "" }, around.nowMs());
+      }
+      case "kv":
+      case "drain":
+      case "rebalance":
+        return runPoolVerb(invocation, { cluster, around }, namespace);
       case "topology": {
         const { resource, level } = invocation;
         return topology(await readMachines(cluster), { resource, level, nowMs: around.nowMs });

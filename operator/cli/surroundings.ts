@@ -1,6 +1,7 @@
 /** What the verbs are given by the process that they run in, so that tests can run them in theirs. */
 import type { CSPSDeployment, OwnerReference } from "../kube/object.ts";
 import type { GangDesign } from "../ranks/gang.ts";
+import type { ClusterAccess, PodPort, Reached } from "./reach.ts";
 
 /** The gangs that the operator would make of a deployment, in the order in which it makes them. */
 export interface DesignedGangs {
@@ -16,5 +17,7 @@ export interface Surroundings {
   readonly nowMs: () => number;
   /** `-` is standard input. */
   readonly readFile: (path: string) => Promise<string>;
+  /** Opens a way to a port of a pod. */
+  readonly reach: (access: ClusterAccess, target: PodPort) => Promise<Reached>;
   readonly designGangs: (deployment: CSPSDeployment) => DesignedGangs;
 }
