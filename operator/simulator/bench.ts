@@ -17,7 +17,14 @@ import type { Trace } from "./traces/request.ts";
 import { synthesize } from "./traces/synthetic.ts";
 
 const leastRequestsPerMinute = 1e6;
-const shape = { cost: profileNamed("8b-h100"), ranks: 16, prefillRanks: 8, groupSize: 4, chunkTokens: 2048 };
+const shape = {
+  cost: profileNamed("8b-h100"),
+  ranks: 16,
+  prefillRanks: 8,
+  groupSize: 4,
+  chunkTokens: 2048,
+  tbtSeconds: 0.05,
+};
 const objectives = objectivesOf(20_000, 0.05);
 
 const folder = dataFolder();

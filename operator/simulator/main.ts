@@ -3,6 +3,8 @@ import { parseArgs } from "node:util";
 import { servingPolicies, type ServingPolicy } from "./serving/system.ts";
 import { objectivesOf, profileNamed, profileNames } from "./setting.ts";
 import { simulate } from "./simulate.ts";
+import { plannedAutoscaler } from "./autoscalers/planned.ts";
+import { prepare } from "./scalingScenario.ts";
 import { simulateScaled } from "./simulateScaled.ts";
 import { loadTrace, sped } from "./traces/load.ts";
 import type { Trace } from "./traces/request.ts";
@@ -19,7 +21,7 @@ Plays a trace through one or more serving policies on a virtual clock and prints
   --huge-share N        share of synthetic prompts of 128K to 1M tokens (0)
   --seed N              of the synthetic trace (1)
   --policy NAME         ${servingPolicies.join(", ")}; may be repeated (all)
-  --scaled              the csps policy, its ranks at most --ranks, under the operator's scaling planner
+  --scaled              fixed roles whose counts the operator's scaling planner changes; --ranks is not used
   --profile NAME        ${profileNames.join(", ")} (8b-h100)
   --ranks N             ranks of the system (16)
   --prefill-ranks N     of them for prefill, where roles are fixed (half)
@@ -88,6 +90,7 @@ function run(): void {
     prefillRanks: countOf("prefill-ranks", Math.max(1, Math.floor(ranks / 2))),
     groupSize: countOf("group-size", Math.min(8, Math.max(1, Math.floor(ranks / 2)))),
     chunkTokens: countOf("chunk-tokens", 2048),
+    tbtSeconds: numberOf("tbt", 0.05),
   };
   if (shape.prefillRanks >= ranks) throw new Error("--prefill-ranks must leave a rank that decodes");
   if (shape.prefillRanks % shape.groupSize !== 0) throw new Error("--group-size must divide --prefill-ranks");
@@ -101,12 +104,12 @@ function run(): void {
         })
       : loadTrace(values.trace);
   const trace = sped(played, positive("speed", numberOf("speed", 1)));
-  const objectives = objectivesOf(
-    positive("ttft-rate", numberOf("ttft-rate", 20_000)),
-    numberOf("tbt", 0.05),
-  );
+  const objectives = objectivesOf(positive("ttft-rate", numberOf("ttft-rate", 20_000)), shape.tbtSeconds);
   if (values.scaled === true) {
-    console.log(JSON.stringify(simulateScaled({ trace, shape, objectives }), undefined, 2));
+    const { cost } = shape;
+    const prepared = prepare({ title: trace.name, trace, cost, objectives });
+    const autoscaler = plannedAutoscaler(cost, prepared.policy, prepared.startupSeconds);
+    console.log(JSON.stringify(simulateScaled({ ...prepared, autoscaler }), undefined, 2));
     return;
   }
   const policies = (values.policy ?? servingPolicies).map(policyNamed);

@@ -5,6 +5,7 @@ import { deriveProfile, prefillSeconds } from "../planning/cost/profile.ts";
 import { meanWaitSeconds } from "../planning/scaling/queueing.ts";
 import { EventQueue } from "./eventQueue.ts";
 import { Outcomes } from "./serving/job.ts";
+import { MixedReplicas } from "./serving/mixed.ts";
 import { PrefillPool } from "./serving/prefillPool.ts";
 import { StepBatch } from "./serving/stepBatch.ts";
 import { servingPolicies } from "./serving/system.ts";
@@ -18,7 +19,7 @@ function aRun(over: Partial<Run> = {}, shape: Partial<Run["shape"]> = {}): Run {
   return {
     trace: synthesize({ requests: 400 }),
     policy: "csps",
-    shape: { cost, ranks: 16, prefillRanks: 8, groupSize: 8, chunkTokens: 2048, ...shape },
+    shape: { cost, ranks: 16, prefillRanks: 8, groupSize: 8, chunkTokens: 2048, tbtSeconds: 0.05, ...shape },
     objectives,
     ...over,
   };
@@ -33,7 +34,14 @@ function waitAt(
   const rate = (load * servers) / prefillSeconds(cost, tokens, 1);
   const constant = { medianInputTokens: tokens, inputSigma: 0, medianOutputTokens: 1, outputSigma: 0 };
   const trace = synthesize({ ...constant, requests: 200_000, requestsPerSecond: rate });
-  const shape = { cost, ranks: servers + 1, prefillRanks: servers, groupSize: 1, chunkTokens: 2048 };
+  const shape = {
+    cost,
+    ranks: servers + 1,
+    prefillRanks: servers,
+    groupSize: 1,
+    chunkTokens: 2048,
+    tbtSeconds: 0.05,
+  };
   const { outcomes } = play({ trace, policy: "static-sp", shape, objectives });
   const waits = trace.requests.map(
     (request, index) =>
@@ -101,19 +109,43 @@ describe("StepBatch", () => {
     expect(ends[1]).toBeCloseTo(0.7 + 40 * 0.01, 6);
   });
 
-  it("prefills one prompt at a time beside its members", () => {
+  it("carries a chunk in one step and goes on as before", () => {
     const events = new EventQueue();
-    const batch = new StepBatch(events, ({ prefilled }) => (prefilled === undefined ? 0.01 : 0.05), 512);
-    let prefilled = 0;
+    const batch = new StepBatch(events, ({ chunk }) => (chunk === undefined ? 0.01 : 0.05));
+    let mixed = 0;
     let ended = 0;
     batch.join(20, 10, () => (ended = events.now));
-    batch.prefill(2_000, () => (prefilled = events.now));
+    batch.mix({ tokens: 512, squaredTokens: 512 ** 2 }, () => (mixed = events.now));
     expect(() => {
-      batch.prefill(1, () => undefined);
-    }).toThrow("one prompt at a time");
+      batch.mix({ tokens: 1, squaredTokens: 1 }, () => undefined);
+    }).toThrow("one chunk");
     events.run();
-    expect(prefilled).toBeCloseTo(4 * 0.05, 6);
-    expect(ended).toBeCloseTo(4 * 0.05 + 16 * 0.01, 6);
+    expect(mixed).toBeCloseTo(0.05, 6);
+    expect(ended).toBeCloseTo(0.05 + 19 * 0.01, 6);
+  });
+});
+
+describe("MixedReplicas", () => {
+  it("fills a step's budget with several prompts, the last in part, and admits no more than may be under way", () => {
+    const events = new EventQueue();
+    const outcomes = new Outcomes(4);
+    const replicas = new MixedReplicas(events, outcomes, {
+      cost,
+      replicas: 1,
+      stepTokens: 2_048,
+      room: 1e6,
+      most: 3,
+    });
+    [1_000, 1_000, 1_000, 1_000].forEach((inputTokens, index) => {
+      const request = { arrivalSeconds: 0, inputTokens, outputTokens: 50 };
+      replicas.add({ index, request, ttftSeconds: 1 });
+    });
+    events.run();
+    const [first = 0, second = 0, third = 0, fourth = 0] = outcomes.firstSeconds;
+    expect(first).toBeLessThan(second);
+    expect(second).toBe(third);
+    // The first comes alone, as it came to an idle replica; the fourth waits for a place.
+    expect(fourth).toBeGreaterThan(outcomes.lastSeconds[0] ?? Infinity);
   });
 });
 
@@ -176,7 +208,7 @@ describe("simulate", () => {
     }));
     const trace = { name: "two", synthetic: true, requests };
     const shape = { prefillRanks: 1, groupSize: 1, ranks: 16 };
-    expect(simulate(aRun({ trace }, shape))).toMatchObject({ refused: 1, stuck: 0 });
+    expect(simulate(aRun({ trace, policy: "fixed-split" }, shape))).toMatchObject({ refused: 1, stuck: 0 });
   });
 
   it("refuses a request that no part of the system could hold", () => {

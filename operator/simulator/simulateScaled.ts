@@ -1,38 +1,63 @@
-/** One trace through the csps system under the operator's scaling planner. */
-import type { ScalingPolicy, Size } from "../planning/scaling/decision.ts";
+/** One trace through the csps system under an autoscaler: the report, the GPU-hours used and how often it turned back. */
+import type { LengthClass, ScalingPolicy, Size } from "../planning/scaling/decision.ts";
+import type { CostProfile } from "../planning/cost/profile.ts";
+import type { Autoscaler } from "./autoscalers/autoscaler.ts";
 import { EventQueue } from "./eventQueue.ts";
 import { reportOf, type Objectives, type Report } from "./report.ts";
 import { Outcomes } from "./serving/job.ts";
 import { ScaledSystem } from "./serving/scaled.ts";
-import type { Run } from "./simulate.ts";
 import type { Trace } from "./traces/request.ts";
 
 export interface ScaledReport extends Report {
-  /** Most GPUs that the planner may use; `gpuHours` counts those that it did. */
-  readonly gpus: number;
   /** Changes of a role against the one before, within half an hour of it. */
   readonly reversals: number;
-  readonly sizes: readonly Size[];
+  /** Most of them within any half hour. */
+  readonly mostReversalsInHalfHour: number;
+  readonly sizes: ScaledSystem["sizes"];
 }
 
-const startupSeconds = 60;
-const shortestClass = 4_096;
-const classes = 9;
+export interface ScalingRun {
+  readonly trace: Trace;
+  readonly cost: CostProfile;
+  readonly autoscaler: Autoscaler;
+  readonly policy: ScalingPolicy;
+  readonly start: Size;
+  readonly startupSeconds: number;
+  readonly objectives: Objectives;
+}
 
-export function simulateScaled({ trace, shape, objectives }: Omit<Run, "policy">): ScaledReport {
+const halfHourSeconds = 1800;
+
+export function simulateScaled(run: ScalingRun): ScaledReport {
+  const { trace, cost, objectives, policy, start } = run;
   const events = new EventQueue();
   const outcomes = new Outcomes(trace.requests.length);
-  const { cost, ranks, prefillRanks, groupSize } = shape;
-  const start = { groups: prefillRanks / groupSize, groupSize, decodeRanks: ranks - prefillRanks };
-  const gpuBudget = ranks * cost.tensorDegree;
-  const policy = policyOf(objectives, { gpuBudget, groupSize, ranks });
-  const scaled = { cost, policy, start, startupSeconds, assumedOutputTokens: 300 };
-  const system = new ScaledSystem(scaled, events, outcomes);
+  const shape = {
+    cost,
+    start,
+    autoscaler: run.autoscaler,
+    classes: policy.classes,
+    mostDecodeRanks: policy.bounds.decodeRanks.max,
+    startupSeconds: run.startupSeconds,
+    assumedOutputTokens: 300,
+  };
+  const system = new ScaledSystem(shape, events, outcomes);
   arriveInTurn(trace, objectives, events, system);
   events.run();
-  const setting = { policy: "csps-scaled", gpus: gpuBudget, endSeconds: events.now, objectives };
-  const report = reportOf(trace, outcomes, setting);
-  return { ...report, gpuHours: system.gpuSeconds / 3600, reversals: system.reversals, sizes: system.sizes };
+  system.account();
+  const gpus = policy.bounds.gpuBudget;
+  const setting = { policy: run.autoscaler.name, gpus, endSeconds: events.now, objectives };
+  const times = reversalTimes(system.sizes);
+  return {
+    ...reportOf(trace, outcomes, setting),
+    gpuHours: system.gpuSeconds / 3600,
+    reversals: times.length,
+    mostReversalsInHalfHour: Math.max(
+      0,
+      ...times.map((from) => times.filter((one) => one >= from && one < from + halfHourSeconds).length),
+    ),
+    sizes: system.sizes,
+  };
 }
 
 function arriveInTurn(trace: Trace, objectives: Objectives, events: EventQueue, system: ScaledSystem): void {
@@ -47,30 +72,28 @@ function arriveInTurn(trace: Trace, objectives: Objectives, events: EventQueue, 
   arrive(0);
 }
 
-/** Classes that double in length; each is held to the objective of its shortest prompts. */
-function policyOf(
-  objectives: Objectives,
-  size: { readonly gpuBudget: number; readonly groupSize: number; readonly ranks: number },
-): ScalingPolicy {
-  return {
-    classes: Array.from({ length: classes }, (_, index) => ({
-      name: `up to ${shortestClass * 2 ** index}`,
-      upToTokens: shortestClass * 2 ** index,
-      ttftSeconds: objectives.ttftSeconds(index === 0 ? 0 : shortestClass * 2 ** (index - 1)),
-    })),
-    tbtSeconds: objectives.tbtSeconds,
-    bounds: {
-      groups: { min: 1, max: Math.floor((size.ranks - 1) / size.groupSize) },
-      decodeRanks: { min: 1, max: size.ranks - size.groupSize },
-      groupSizes: [size.groupSize],
-      gpuBudget: size.gpuBudget,
-      ratio: { min: 0, max: size.ranks },
-    },
-    utilisation: 0.75,
-    consolidation: 0.8,
-    drainSeconds: 60,
-    stabilizationMs: 300_000,
-    maxSampleAgeMs: 30_000,
-    quorum: 1,
-  };
+function reversalTimes(sizes: ScaledSystem["sizes"]): readonly number[] {
+  const times: number[] = [];
+  for (const role of ["groups", "decodeRanks"] as const) {
+    let last: { readonly atSeconds: number; readonly up: boolean } | undefined;
+    for (const [index, { atSeconds, size }] of sizes.entries()) {
+      const change = size[role] - (sizes[index - 1]?.size ?? size)[role];
+      if (change === 0) continue;
+      const up = change > 0;
+      if (last !== undefined && last.up !== up && atSeconds - last.atSeconds < halfHourSeconds)
+        times.push(atSeconds);
+      last = { atSeconds, up };
+    }
+  }
+  return times.sort((a, b) => a - b);
+}
+
+/** Classes a half octave wide; each is held to the objective of its shortest prompts. */
+export function lengthClasses(objectives: Objectives): readonly LengthClass[] {
+  const upTo = (index: number) => Math.round(4_096 * 2 ** (index / 2));
+  return Array.from({ length: 17 }, (_, index) => ({
+    name: `up to ${upTo(index)}`,
+    upToTokens: upTo(index),
+    ttftSeconds: objectives.ttftSeconds(index === 0 ? 0 : upTo(index - 1)),
+  }));
 }

@@ -1,5 +1,5 @@
 /** Arrivals as a series of stretches, and what they will be when ranks that are asked for now serve. */
-import { forecastRatio, kalmanForecast, seasonalNaive, seasonOf } from "../scaling/forecast.ts";
+import { forecastRatio, kalmanForecast, recentPeak, seasonalNaive, seasonOf } from "../scaling/forecast.ts";
 
 /** Tokens that arrived in each stretch, oldest first; the last one is still under way. */
 export interface Outlook {
@@ -13,6 +13,9 @@ const mostStretches = 2_880;
 const presentStretches = 10;
 const noise = { observation: 1, level: 0.05, trend: 0.0002 };
 const mostRatio = 12;
+const peakStretches = 20;
+/** Predictions below so many times the present are noise, which the planner's margins hold. */
+const leastRatio = 1.1;
 
 export function noOutlook(nowMs: number): Outlook {
   return { tokens: [0], stretchBeganMs: nowMs };
@@ -42,5 +45,6 @@ export function outlookRatio(outlook: Outlook, leadSeconds: number): number {
   const ahead = Math.max(1, Math.ceil((leadSeconds * 1000) / stretchMs));
   const season = seasonOf(series);
   const seasonal = season === undefined ? undefined : seasonalNaive(series, season, ahead);
-  return forecastRatio(present, [seasonal, kalmanForecast(series, ahead, noise)], mostRatio);
+  const predictions = [seasonal, kalmanForecast(series, ahead, noise), recentPeak(series, peakStretches)];
+  return forecastRatio(present, predictions, mostRatio, leastRatio);
 }

@@ -74,3 +74,47 @@ function largestShare({ size, free }: Ranks): number {
   while (size % degree !== 0) degree -= 1;
   return degree;
 }
+
+export interface Pressure {
+  /** Ranks that are idle now. */
+  readonly free: number;
+  /** Ranks that could be idle at once. */
+  readonly most: number;
+  /** Others wait too. */
+  readonly contended: boolean;
+}
+
+/** With others waiting, a degree may cost so much more rank time than the cheapest one. */
+const contendedWaste = 1.15;
+
+/**
+ * The fastest degree that is worth its ranks. A prompt that is alone takes whatever makes it faster, as idle ranks serve
+ * nobody. With others waiting rank time counts: of the degrees whose g T(g) is near the least the fastest is taken, as
+ * prompts one after the other on all ranks are sooner done on average than side by side. Sparse attention costs least at
+ * a high degree, so a long prompt may have to wait for it.
+ *
+ * @returns undefined while too few ranks are free.
+ */
+export function degreeUnderPressure(
+  profile: CostProfile,
+  tokens: number,
+  { free, most, contended }: Pressure,
+): number | undefined {
+  const least = minimumDegree(profile, tokens) ?? Infinity;
+  const options: DegreeChoice[] = [];
+  for (let degree = 1; degree <= most; degree *= 2) {
+    if (degree >= least)
+      options.push({ degree, seconds: prefillSeconds(profile, tokens, degree), inTime: false });
+  }
+  const cost = ({ degree, seconds }: DegreeChoice) => degree * seconds;
+  const limit = contended
+    ? contendedWaste * Math.min(...options.map(cost))
+    : prefillSeconds(profile, tokens, 1) / leastEfficiency;
+  const fitting = options.filter(
+    (one, index) => one.degree <= free && (cost(one) <= limit || (index === 0 && !contended)),
+  );
+  return fitting.reduce<DegreeChoice | undefined>(
+    (best, one) => (best === undefined || one.seconds < best.seconds ? one : best),
+    undefined,
+  )?.degree;
+}

@@ -2,7 +2,7 @@
 import { slowestLink, type Hardware } from "./hardware.ts";
 import { cheaperMode } from "./mode.ts";
 import type { ModelShape } from "./modelShape.ts";
-import { prefillLayer } from "./prefillLayer.ts";
+import { attentionFlops, prefillLayer } from "./prefillLayer.ts";
 import type { PrefillMode, Selection } from "./selection.ts";
 
 /** T(L, g) = fixed + perToken L / g + perTokenSquared L^2 / g + exposed communication. */
@@ -20,6 +20,14 @@ export interface CostProfile {
   /** auto: per degree, the exchange that moves fewer bytes. */
   readonly mode: "auto" | PrefillMode;
   readonly law: PrefillLaw;
+  /** Attention of prompts that are long enough and spread over ranks; without it all of it is dense. */
+  readonly sparse?: SparsePrefill;
+}
+
+export interface SparsePrefill {
+  readonly selection: Selection;
+  /** Prompts of at most so many tokens stay dense. */
+  readonly denseUpToTokens: number;
 }
 
 const dense: Selection = { kind: "dense" };
@@ -45,12 +53,17 @@ function deriveLaw(model: ModelShape, hardware: Hardware, tensorDegree: number):
   };
 }
 
+function selectionOf({ sparse }: CostProfile, tokens: number, degree: number): Selection {
+  return sparse !== undefined && degree > 1 && tokens > sparse.denseUpToTokens ? sparse.selection : dense;
+}
+
 /** Seconds of communication of all layers that compute does not hide. */
 export function exposedSeconds(profile: CostProfile, tokens: number, degree: number): number {
   if (degree === 1) return 0;
   const { model, hardware, tensorDegree } = profile;
   const mode = profile.mode === "auto" ? cheaperMode(model, degree, tensorDegree) : profile.mode;
-  const layer = prefillLayer(model, hardware, { tokens, degree, tensorDegree, mode, selection: dense });
+  const selection = selectionOf(profile, tokens, degree);
+  const layer = prefillLayer(model, hardware, { tokens, degree, tensorDegree, mode, selection });
   const alone = prefillLayer(model, hardware, {
     tokens: tokens / degree,
     degree: 1,
@@ -65,12 +78,23 @@ export function exposedSeconds(profile: CostProfile, tokens: number, degree: num
 
 /** Seconds from the start of a prompt's prefill on a group of `degree` ranks to its first token. */
 export function prefillSeconds(profile: CostProfile, tokens: number, degree: number): number {
-  return splitSeconds(profile.law, tokens, degree) + exposedSeconds(profile, tokens, degree);
+  return splitSeconds(profile, tokens, degree) + exposedSeconds(profile, tokens, degree);
 }
 
-function splitSeconds(law: PrefillLaw, tokens: number, degree: number): number {
+function splitSeconds(profile: CostProfile, tokens: number, degree: number): number {
+  const { fixedSeconds, secondsPerToken, secondsPerTokenSquared } = profile.law;
+  const squared = secondsPerTokenSquared * tokens ** 2 * attentionShare(profile, tokens, degree);
+  return fixedSeconds + (secondsPerToken * tokens + squared) / degree;
+}
+
+/** Attention's work over that of dense attention. */
+function attentionShare(profile: CostProfile, tokens: number, degree: number): number {
+  const selection = selectionOf(profile, tokens, degree);
+  if (selection.kind === "dense") return 1;
+  const { model, tensorDegree } = profile;
+  const shape = { tokens, degree, tensorDegree, mode: "kvGather" as const };
   return (
-    law.fixedSeconds + (law.secondsPerToken * tokens + law.secondsPerTokenSquared * tokens ** 2) / degree
+    attentionFlops(model, { ...shape, selection }) / attentionFlops(model, { ...shape, selection: dense })
   );
 }
 

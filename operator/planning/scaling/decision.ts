@@ -65,6 +65,8 @@ export interface DecodeDemand {
   readonly meanOutputTokens: number;
   /** Tokens in the KV of one request, over its life. */
   readonly meanContextTokens: number;
+  /** Mean of its square, for how far the sum over all requests strays from its mean; without it all count as equal. */
+  readonly meanSquareContextTokens?: number;
   /** Tokens in the KV of all requests now. */
   readonly liveContextTokens: number;
   /** Measured; 0 when nothing decodes. */
@@ -94,6 +96,8 @@ export interface ScalingMemory {
   >;
   /** Times of changes against the one before them, of the last half hour. */
   readonly reversalsMs: readonly number[];
+  /** Tokens in the KV of all requests at the last few decisions. */
+  readonly liveContextTokens?: readonly number[];
 }
 
 export type Role = "prefill" | "decode";

@@ -1,6 +1,9 @@
 /**
  * Ranks of the decode pool. Live requests follow from arrivals by Little's law, B = rate x output x step(B), so that a
- * pool that is slow now does not ask for more than it will need once it is not.
+ * pool that is slow now does not ask for more than it will need once it is not. Their KV strays about its mean: with
+ * Poisson arrivals B is a Poisson number, so the KV has variance B x mean square of a context, and room is kept for
+ *
+ *   B context + 1.28 sqrt(B context^2)       nine moments of ten
  */
 import { decodeStep } from "../cost/decode.ts";
 import { kvTokensOfRank } from "../cost/memory.ts";
@@ -8,8 +11,10 @@ import type { CostProfile } from "../cost/profile.ts";
 import type { DecodeDemand, Range } from "./decision.ts";
 
 /** Share of the pool's KV that may be planned full; the rest is growth between two decisions. */
-const kvShare = 0.9;
+const kvShare = 0.95;
 const rounds = 60;
+/** Standard deviations above the mean that the KV stays below for nine moments of ten. */
+const deviations = 1.28;
 
 export interface DecodeTarget {
   readonly tbtSeconds: number;
@@ -32,10 +37,11 @@ export function decodeHolds(
   if (ranks === 0) return false;
   const room = kvTokensOfRank(cost) * ranks * target.kvShare;
   if (demand.liveContextTokens > room) return false;
+  const meanSquare = demand.meanSquareContextTokens ?? demand.meanContextTokens ** 2;
   let requests = 1;
   for (let round = 0; round < rounds; round++) {
     const contextTokens = requests * demand.meanContextTokens;
-    if (contextTokens > room) return false;
+    if (contextTokens + deviations * Math.sqrt(requests * meanSquare) > room) return false;
     const { seconds } = decodeStep(cost.model, cost.hardware, {
       ranks,
       tensorDegree: cost.tensorDegree,

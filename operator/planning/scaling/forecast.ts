@@ -1,6 +1,7 @@
 /**
- * What arrivals will be when a pod that is asked for now serves. Two views, the larger one counts:
+ * What arrivals will be when a pod that is asked for now serves. Three views, the largest counts:
  *
+ *   recent peak      the 9th of ten recent values: load that came in bursts will do so again
  *   seasonal naive   the value one season before the time that is predicted
  *   Kalman           level and trend: x = [level, trend], level' = level + trend, observed with noise; h steps ahead
  */
@@ -50,13 +51,52 @@ export function kalmanForecast(
   return Math.max(0, level + ahead * trend);
 }
 
-/** Predicted arrivals over present ones, between 1 and `most`: a floor under the reactive loop, never a ceiling. */
+/** The value that one in ten of the last `looks` exceeds. */
+export function recentPeak(series: readonly number[], looks: number): number | undefined {
+  const recent = series.slice(-looks).sort((a, b) => a - b);
+  return recent[Math.ceil(0.9 * recent.length) - 1];
+}
+
+/**
+ * Predicted arrivals over present ones, between 1 and `most`: a floor under the reactive loop, never a ceiling.
+ *
+ * @param least ratios below it are noise, which the margins of the planner hold, and count as 1.
+ */
 export function forecastRatio(
   present: number,
   predictions: readonly (number | undefined)[],
   most: number,
+  least = 1,
 ): number {
   const known = predictions.filter((one): one is number => one !== undefined && Number.isFinite(one));
   if (!(present > 0) || known.length === 0) return 1;
-  return Math.min(most, Math.max(1, ...known.map((one) => one / present)));
+  const ratio = Math.max(1, ...known.map((one) => one / present));
+  return ratio < least ? 1 : Math.min(most, ratio);
+}
+
+const leastSeason = 4;
+const leastCorrelation = 0.5;
+
+/**
+ * The lag at which a series repeats itself best, by its autocorrelation over at least two whole seasons: at least a half,
+ * and three standard errors above that of noise, 1/sqrt(pairs), as the best of many lags is picked.
+ *
+ * @returns undefined while nothing repeats, or has not yet done so twice.
+ */
+export function seasonOf(series: readonly number[]): number | undefined {
+  const mean = series.reduce((sum, one) => sum + one, 0) / series.length;
+  const centred = series.map((one) => one - mean);
+  const variance = centred.reduce((sum, one) => sum + one ** 2, 0) / series.length;
+  if (!(variance > 0)) return undefined;
+  let best: { readonly lag: number; readonly correlation: number } | undefined;
+  for (let lag = leastSeason; 2 * lag <= series.length; lag++) {
+    let sum = 0;
+    for (let index = lag; index < centred.length; index++)
+      sum += (centred[index] ?? 0) * (centred[index - lag] ?? 0);
+    const pairs = centred.length - lag;
+    const correlation = sum / pairs / variance;
+    const significant = correlation >= Math.max(leastCorrelation, 3 / Math.sqrt(pairs));
+    if (significant && correlation > (best?.correlation ?? 0)) best = { lag, correlation };
+  }
+  return best?.lag;
 }

@@ -14,7 +14,7 @@ import type {
 } from "./decision.ts";
 import { describe, fitSize, gpusOf } from "./fit.ts";
 import { assignDegrees } from "./prefillNeed.ts";
-import { remember, stabilize } from "./stabilize.ts";
+import { remember, settledLiveTokens, stabilize } from "./stabilize.ts";
 import { holdReason } from "./validity.ts";
 import { planZero } from "./zero.ts";
 import {
@@ -27,12 +27,13 @@ import {
 } from "./wishes.ts";
 
 export function planScaling(input: ScalingInput): ScalingDecision {
-  const { demand } = input;
   const zero = planZero(input);
   if (zero !== undefined) return zero;
   const hold = holdReason(input);
-  if (hold !== undefined || demand === undefined) return held(input, hold === undefined ? [] : [hold]);
+  if (hold !== undefined || input.demand === undefined) return held(input, hold === undefined ? [] : [hold]);
   const { nowMs, policy, cost, current, memory } = input;
+  const live = settledLiveTokens(memory, input.demand.decode.liveContextTokens);
+  const demand = { ...input.demand, decode: { ...input.demand.decode, liveContextTokens: live.median } };
 
   const prefill = wishPrefill(input, demand);
   const decode = wishDecode(input, demand);
@@ -55,7 +56,12 @@ export function planScaling(input: ScalingInput): ScalingDecision {
       ...fitted.refusals,
     ],
     wishes: [...prefill.record, ...decode.record],
-    memory: remember(memory, nowMs, { from: current, to: fitted.size, wishes: settled.wishes }),
+    memory: remember(memory, nowMs, {
+      from: current,
+      to: fitted.size,
+      wishes: settled.wishes,
+      liveContextTokens: live.recent,
+    }),
   };
 }
 

@@ -2,10 +2,11 @@
  * Group size, number of groups and degree of each class, together. For a size (groups N of G ranks):
  *
  *   start    each class at the smallest degree g whose own time meets its target
- *   repeat   wait = p90 of the queue that all classes make;  classes that wait + T(g) leaves late take the next degree
- *   holds    when none is late and the groups are filled by at most the planned share
+ *   repeat   wait(g) = p90 of the queue that all classes make before N G / g servers of g ranks
+ *            classes that wait(g) + T(g) leaves late take the next degree
+ *   holds    when none is late and the ranks are filled by at most the planned share
  *
- * A class fills T(g) g / G of a group, as degrees share a group. Degrees only rise, so the loop ends; more load never
+ * A class of degree h takes T(h) h / g seconds of such a server. Degrees only rise, so the loop ends; more load never
  * makes a size hold that did not, so the least N is found by halving. Over all G, fewest GPUs win.
  */
 import { minimumDegree } from "../cost/memory.ts";
@@ -75,15 +76,15 @@ function candidates(cost: CostProfile, demand: ClassDemand, groupSize: number): 
   return found;
 }
 
-/** Seconds of one GPU group's ranks that a prompt of this class takes on average, from the moments of its length. */
-function workOf(cost: CostProfile, target: Target, chosen: Candidate, groupSize: number): Work {
+/** Seconds of a server of so many ranks that a prompt of this class takes on average, from the moments of its length. */
+function workOf(cost: CostProfile, target: Target, chosen: Candidate, serverRanks: number): Work {
   const { demand } = target;
   const { law } = cost;
   const whole = law.fixedSeconds + exposedPart(cost, target, chosen);
   const split =
     (law.secondsPerToken * demand.meanTokens + law.secondsPerTokenSquared * demand.meanSquareTokens) /
     chosen.degree;
-  const share = chosen.degree / groupSize;
+  const share = chosen.degree / serverRanks;
   return {
     ratePerSecond: target.ratePerSecond,
     seconds: (whole + split) * share,
@@ -105,39 +106,48 @@ export function assignDegrees(
   size: PrefillSize,
 ): Assignment {
   const options = targets.map((target) => candidates(cost, target.demand, size.groupSize));
-  const steps = targets.map((target, index) => firstInTime(options[index] ?? [], target, 0));
+  const steps = targets.map((target, index) => firstInTime(options[index] ?? [], target, () => 0));
   const degrees = () =>
     Object.fromEntries(
       targets.map((one, index) => [one.demand.name, options[index]?.[steps[index] ?? 0]?.degree ?? 0]),
     );
   if (targets.length > 0 && size.groups === 0)
     return { holds: false, degrees: degrees(), p90WaitSeconds: Infinity };
+  const ranks = size.groups * size.groupSize;
   for (;;) {
-    const work = targets.flatMap((target, index) => {
-      const chosen = options[index]?.[steps[index] ?? 0];
-      return chosen === undefined ? [] : [workOf(cost, target, chosen, size.groupSize)];
-    });
-    const wait = p90WaitSeconds(work, size.groups);
+    const work = (serverRanks: number) =>
+      targets.flatMap((target, index) => {
+        const chosen = options[index]?.[steps[index] ?? 0];
+        return chosen === undefined ? [] : [workOf(cost, target, chosen, serverRanks)];
+      });
+    const waits = new Map<number, number>();
+    const wait = (degree: number): number => {
+      const known = waits.get(degree) ?? p90WaitSeconds(work(degree), ranks / degree);
+      waits.set(degree, known);
+      return known;
+    };
     const next = targets.map((target, index) => firstInTime(options[index] ?? [], target, wait));
     const late = targets.some((target, index) => isLate(target, options[index]?.[next[index] ?? 0], wait));
     const moved = next.some((step, index) => step > (steps[index] ?? 0));
     if (late || !moved) {
-      const fits = utilisation(work, size.groups) <= policy.utilisation;
-      return { holds: fits && !late, degrees: degrees(), p90WaitSeconds: wait };
+      const fits = utilisation(work(1), ranks) <= policy.utilisation;
+      return { holds: fits && !late, degrees: degrees(), p90WaitSeconds: wait(1) };
     }
     next.forEach((step, index) => (steps[index] = Math.max(step, steps[index] ?? 0)));
   }
 }
 
-function isLate(target: Target, option: Candidate | undefined, wait: number): boolean {
+type WaitOf = (degree: number) => number;
+
+function isLate(target: Target, option: Candidate | undefined, wait: WaitOf): boolean {
   if (target.ttftSeconds === undefined) return false;
-  return option === undefined || wait + option.seconds > target.ttftSeconds;
+  return option === undefined || wait(option.degree) + option.seconds > target.ttftSeconds;
 }
 
-/** First degree in time after a wait; the fastest when none is. */
-function firstInTime(options: readonly Candidate[], target: Target, wait: number): number {
+/** First degree in time after its wait; the fastest when none is. */
+function firstInTime(options: readonly Candidate[], target: Target, wait: WaitOf): number {
   const limit = target.ttftSeconds ?? 0;
-  const index = options.findIndex(({ seconds }) => wait + seconds <= limit);
+  const index = options.findIndex(({ degree, seconds }) => wait(degree) + seconds <= limit);
   return index === -1 ? Math.max(0, options.length - 1) : index;
 }
 

@@ -47,11 +47,31 @@ export function stabilize(
   return { size: { groups, groupSize, decodeRanks: settle("decode").decodeRanks }, waiting, wishes };
 }
 
+const liveLooks = 5;
+
+/**
+ * Live KV as its median over the last few decisions: a backlog that passes through decode in one wave is no load to grow
+ * for, and what lasts is in the median after two decisions.
+ */
+export function settledLiveTokens(
+  memory: ScalingMemory,
+  now: number,
+): { readonly median: number; readonly recent: readonly number[] } {
+  const recent = [...(memory.liveContextTokens ?? []), now].slice(-liveLooks);
+  const sorted = [...recent].sort((a, b) => a - b);
+  return { median: sorted[Math.floor((sorted.length - 1) / 2)] ?? now, recent };
+}
+
 /** Memory after a change from one size to another. */
 export function remember(
   memory: ScalingMemory,
   nowMs: number,
-  change: { readonly from: Size; readonly to: Size; readonly wishes: ScalingMemory["wishes"] },
+  change: {
+    readonly from: Size;
+    readonly to: Size;
+    readonly wishes: ScalingMemory["wishes"];
+    readonly liveContextTokens: readonly number[];
+  },
 ): ScalingMemory {
   const lastChange = { ...memory.lastChange };
   const reversalsMs = memory.reversalsMs.filter((atMs) => nowMs - atMs < reversalWindowMs);
@@ -65,5 +85,6 @@ export function remember(
     }
     lastChange[role] = { atMs: nowMs, direction };
   }
-  return { wishes: change.wishes, lastDecisionMs: nowMs, lastChange, reversalsMs };
+  const { wishes, liveContextTokens } = change;
+  return { wishes, lastDecisionMs: nowMs, lastChange, reversalsMs, liveContextTokens };
 }

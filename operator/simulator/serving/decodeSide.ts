@@ -15,6 +15,7 @@ export class DecodeSide {
   readonly #outcomes: Outcomes;
   readonly #held = new Map<number, Place>();
   readonly #freed: (job: Job) => void;
+  #startedTokens = 0;
 
   /** @param freed called when a request has left and its room is free. */
   constructor(
@@ -60,9 +61,11 @@ export class DecodeSide {
     const place = this.#held.get(job.index);
     if (place === undefined) throw new Error(`request ${job.index} decodes without room`);
     this.#outcomes.firstSeconds[job.index] = this.#events.now;
+    this.#startedTokens += tokensOf(job);
     const finish = (): void => {
       this.#outcomes.lastSeconds[job.index] = this.#events.now;
       place.taken -= tokensOf(job);
+      this.#startedTokens -= tokensOf(job);
       this.#held.delete(job.index);
       this.#freed(job);
     };
@@ -74,6 +77,11 @@ export class DecodeSide {
   /** Tokens that are reserved, by requests that decode and those that will. */
   get taken(): number {
     return this.#places.reduce((sum, one) => sum + one.taken, 0);
+  }
+
+  /** Tokens that are reserved by requests that decode. */
+  get startedTokens(): number {
+    return this.#startedTokens;
   }
 
   /** To be called when what a step takes has changed. */

@@ -1,12 +1,12 @@
 /**
- * Groups that prefill whole prompts. One queue in order of arrival; ranks that the first prompt can't use yet go to one
- * of the next few, until the first has waited twice its objective.
+ * Groups that prefill whole prompts. One queue by the time that each prompt is due; ranks that the first prompt can't use
+ * yet go to one of the next few, until the first has waited twice its objective.
  */
 import type { EventQueue } from "../eventQueue.ts";
 import type { Job } from "./job.ts";
 
 export interface Group {
-  /** Ranks that are idle now. */
+  /** Ranks that are idle now; below zero while ranks that were taken out still finish a prompt. */
   free: number;
   readonly size: number;
   /** Takes new prompts. */
@@ -25,6 +25,13 @@ export interface PrefillPoolOptions {
   /** Takes what the prompt needs elsewhere; false while there is no room. */
   readonly admit: (job: Job) => boolean;
   readonly done: (job: Job) => void;
+  /** Place in the queue, earliest first; without it the order of arrival. */
+  readonly dueSeconds?: (job: Job) => number;
+}
+
+interface Waiting {
+  readonly job: Job;
+  readonly dueSeconds: number;
 }
 
 const lookahead = 4;
@@ -33,7 +40,11 @@ export class PrefillPool {
   readonly groups: Group[];
   readonly #events: EventQueue;
   readonly #options: PrefillPoolOptions;
-  #queue: Job[] = [];
+  readonly #queue: Waiting[] = [];
+  #running = 0;
+  #busyRanks = 0;
+  #busyRankSeconds = 0;
+  #busySince = 0;
 
   constructor(events: EventQueue, sizes: readonly number[], options: PrefillPoolOptions) {
     this.#events = events;
@@ -42,12 +53,37 @@ export class PrefillPool {
   }
 
   get queued(): readonly Job[] {
-    return this.#queue;
+    return this.#queue.map(({ job }) => job);
+  }
+
+  /** The first few of those that wait. */
+  first(prompts: number): readonly Job[] {
+    return this.#queue.slice(0, prompts).map(({ job }) => job);
+  }
+
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  /** Prompts that are prefilled now. */
+  get running(): number {
+    return this.#running;
+  }
+
+  get busyRanks(): number {
+    return this.#busyRanks;
+  }
+
+  /** Time that ranks have prefilled, summed over ranks. */
+  get busyRankSeconds(): number {
+    return this.#busyRankSeconds + this.#busyRanks * (this.#events.now - this.#busySince);
   }
 
   add(job: Job): void {
-    this.#queue.push(job);
-    if (this.#queue.length <= lookahead) this.dispatch();
+    const dueSeconds = this.#options.dueSeconds?.(job) ?? job.request.arrivalSeconds;
+    const place = this.#placeOf(dueSeconds);
+    this.#queue.splice(place, 0, { job, dueSeconds });
+    if (place < lookahead) this.dispatch();
   }
 
   /** Ranks that are kept: those of open groups, and of closed ones until their prompts are done. */
@@ -58,7 +94,9 @@ export class PrefillPool {
   /** Opens or closes groups until so many are open; a closed one finishes its prompts. */
   resize(groups: number, size: number): void {
     const open = this.groups.filter((group) => group.open);
-    for (const group of open.slice(groups)) group.open = false;
+    // Those with most idle ranks go first: they hold nobody up.
+    for (const group of [...open].sort((a, b) => b.free - a.free).slice(0, Math.max(0, open.length - groups)))
+      group.open = false;
     for (let index = open.length; index < groups; index++) this.groups.push({ free: size, size, open: true });
     const kept = this.groups.filter((group) => group.open || group.free < group.size);
     this.groups.splice(0, this.groups.length, ...kept);
@@ -68,7 +106,7 @@ export class PrefillPool {
   /** Starts what can start. To be called whenever ranks or room became free. */
   dispatch(): void {
     for (let index = 0; index < Math.min(lookahead, this.#queue.length);) {
-      const job = this.#queue[index];
+      const job = this.#queue[index]?.job;
       if (job === undefined) return;
       const waited = this.#events.now - job.request.arrivalSeconds;
       if (this.#start(job, waited)) this.#queue.splice(index, 1);
@@ -77,21 +115,43 @@ export class PrefillPool {
     }
   }
 
+  /** Behind all that are due no later. */
+  #placeOf(dueSeconds: number): number {
+    let low = 0;
+    let high = this.#queue.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#queue[middle]?.dueSeconds ?? 0) <= dueSeconds) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   #start(job: Job, waited: number): boolean {
     let best: { readonly group: Group; readonly degree: number } | undefined;
     for (const group of this.groups) {
-      if (!group.open || group.free === 0 || (best !== undefined && best.group.free <= group.free)) continue;
+      if (!group.open || group.free <= 0 || (best !== undefined && best.group.free <= group.free)) continue;
       const degree = this.#options.degreeOf(job, group, waited, this.#queue.length);
       if (degree !== undefined && degree <= group.free) best = { group, degree };
     }
     if (best === undefined || !this.#options.admit(job)) return false;
     const { group, degree } = best;
     group.free -= degree;
+    this.#running += 1;
+    this.#busy(degree);
     this.#events.at(this.#events.now + this.#options.secondsOf(job, degree), () => {
       group.free += degree;
+      this.#running -= 1;
+      this.#busy(-degree);
       this.#options.done(job);
       this.dispatch();
     });
     return true;
+  }
+
+  #busy(ranks: number): void {
+    this.#busyRankSeconds = this.busyRankSeconds;
+    this.#busySince = this.#events.now;
+    this.#busyRanks += ranks;
   }
 }

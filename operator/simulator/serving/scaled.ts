@@ -1,30 +1,33 @@
 /**
- * The csps policy under its autoscaler: `planScaling`, the planner of the operator, looks every half minute at what
- * arrived and waits, and its decision is carried out: new ranks serve after a start-up time, during which pods are
- * pending; closed groups finish their prompts; the pool shrinks when what is reserved fits the rest.
+ * The csps policy on a size that an autoscaler changes: new ranks serve after a start-up time and are paid for from when
+ * they are asked for; closed groups finish their prompts; the pool shrinks to what its reservations fit into.
  */
 import { decodeStep } from "../../planning/cost/decode.ts";
 import { degreeNow } from "../../planning/cost/degree.ts";
 import { kvTokensOfRank, minimumDegree } from "../../planning/cost/memory.ts";
 import { prefillSeconds, type CostProfile } from "../../planning/cost/profile.ts";
-import { noMemory, type Demand, type ScalingPolicy, type Size } from "../../planning/scaling/decision.ts";
+import type { Demand, LengthClass, Size } from "../../planning/scaling/decision.ts";
 import { demandByClass } from "../../planning/scaling/demand.ts";
-import { planScaling } from "../../planning/scaling/plan.ts";
+import type { Autoscaler } from "../autoscalers/autoscaler.ts";
 import type { EventQueue } from "../eventQueue.ts";
 import { DecodeSide, tokensOf } from "./decodeSide.ts";
+import { Fleet } from "./fleet.ts";
 import type { Job, Outcomes } from "./job.ts";
 import { PrefillPool } from "./prefillPool.ts";
+import type { StepLoad } from "./stepBatch.ts";
 
 export interface ScaledShape {
   readonly cost: CostProfile;
-  readonly policy: ScalingPolicy;
+  readonly autoscaler: Autoscaler;
+  readonly classes: readonly LengthClass[];
   readonly start: Size;
+  /** Most ranks that may decode: a request that they could not hold is refused. */
+  readonly mostDecodeRanks: number;
   readonly startupSeconds: number;
   /** Answers are taken to be so long until some have ended. */
   readonly assumedOutputTokens: number;
 }
 
-const everySeconds = 30;
 const windowSeconds = 300;
 const kvShare = 0.95;
 
@@ -34,61 +37,62 @@ export class ScaledSystem {
   readonly #outcomes: Outcomes;
   readonly #pool: PrefillPool;
   readonly #decode: DecodeSide;
-  #size: Size;
-  #memory = noMemory;
+  readonly #groups: Fleet;
+  readonly #decodeRanks: Fleet;
   #arrived: Job[] = [];
   #outstanding = 0;
-  #ended = { requests: 0, tokens: 0 };
-  #pending = 0;
+  #ended = { requests: 0, tokens: 0, contextTokens: 0, squaredContextTokens: 0 };
   #ticking = false;
-  #accounted = 0;
+  #looked = { atSeconds: 0, busyRankSeconds: 0, rankSeconds: 0 };
+  #accountedSeconds = 0;
+  #groupRankSeconds = 0;
   gpuSeconds = 0;
-  reversals = 0;
-  /** Sizes as they were decided, the first at the start. */
-  readonly sizes: Size[];
+  /** Sizes that were asked for, the first at the start. */
+  readonly sizes: { readonly atSeconds: number; readonly size: Size }[];
 
   constructor(shape: ScaledShape, events: EventQueue, outcomes: Outcomes) {
-    const { cost, start } = shape;
+    const { cost, start, startupSeconds } = shape;
     this.#shape = shape;
     this.#outcomes = outcomes;
     this.#events = events;
-    this.#size = start;
-    this.sizes = [start];
-    const room = () => this.#room(this.#size.decodeRanks);
-    const stepSeconds = (load: { readonly requests: number; readonly contextTokens: number }) =>
-      decodeStep(cost.model, cost.hardware, {
-        ...load,
-        ranks: this.#size.decodeRanks,
-        tensorDegree: cost.tensorDegree,
-      }).seconds;
+    this.sizes = [{ atSeconds: 0, size: start }];
+    const fleet = (active: number) =>
+      new Fleet(events, {
+        active,
+        startupSeconds,
+        changing: () => {
+          this.account();
+        },
+        changed: () => {
+          this.#apply();
+        },
+      });
+    this.#groups = fleet(start.groups);
+    this.#decodeRanks = fleet(start.decodeRanks);
+    const room = () => this.#roomOfRank * this.#decodeRanks.active;
+    const stepSeconds = (load: StepLoad) => this.#stepSeconds(load);
     this.#decode = new DecodeSide(events, outcomes, [{ room, stepSeconds }], (job) => {
       this.#end(job);
     });
-    this.#pool = new PrefillPool(
-      events,
-      Array.from({ length: start.groups }, () => start.groupSize),
-      {
-        degreeOf: (job, { size, free }, waited, queued) =>
-          degreeNow(
-            cost,
-            job.request.inputTokens,
-            { size, free, uncontended: queued <= 1 },
-            job.ttftSeconds - waited,
-          ),
-        secondsOf: (job, degree) => prefillSeconds(cost, job.request.inputTokens, degree),
-        admit: (job) => this.#decode.reserve(job),
-        done: (job) => {
-          this.#decode.start(job);
-        },
+    const sizes = Array.from({ length: start.groups }, () => start.groupSize);
+    this.#pool = new PrefillPool(events, sizes, {
+      degreeOf: (job, { size, free }, waited, queued) => {
+        const ranks = { size, free, uncontended: queued <= 1 };
+        return degreeNow(cost, job.request.inputTokens, ranks, job.ttftSeconds - waited);
       },
-    );
+      secondsOf: (job, degree) => prefillSeconds(cost, job.request.inputTokens, degree),
+      admit: (job) => this.#decode.reserve(job),
+      done: (job) => {
+        this.#decode.start(job);
+      },
+    });
   }
 
-  /** A request that the present size could not hold, were it alone, is refused. */
+  /** A request that the largest size could not hold is refused. */
   add(job: Job): void {
-    const { cost, start } = this.#shape;
+    const { cost, start, mostDecodeRanks } = this.#shape;
     const fits = (minimumDegree(cost, job.request.inputTokens) ?? Infinity) <= start.groupSize;
-    if (!fits || tokensOf(job) > this.#room(this.#size.decodeRanks)) {
+    if (!fits || tokensOf(job) > this.#roomOfRank * mostDecodeRanks) {
       this.#outcomes.refused += 1;
       return;
     }
@@ -98,23 +102,32 @@ export class ScaledSystem {
     if (!this.#ticking) this.#tick();
   }
 
-  #room(decodeRanks: number): number {
-    return kvTokensOfRank(this.#shape.cost) * kvShare * decodeRanks;
+  get #roomOfRank(): number {
+    return kvTokensOfRank(this.#shape.cost) * kvShare;
+  }
+
+  #stepSeconds({ requests, contextTokens }: StepLoad): number {
+    const { model, hardware, tensorDegree } = this.#shape.cost;
+    const ranks = Math.max(1, this.#decodeRanks.active);
+    return decodeStep(model, hardware, { requests, contextTokens, ranks, tensorDegree }).seconds;
   }
 
   #end(job: Job): void {
     this.#outstanding -= 1;
+    const { inputTokens, outputTokens } = job.request;
+    const context = inputTokens + outputTokens / 2;
     this.#ended = {
       requests: this.#ended.requests + 1,
-      tokens: this.#ended.tokens + job.request.outputTokens,
+      tokens: this.#ended.tokens + outputTokens,
+      contextTokens: this.#ended.contextTokens + outputTokens * context,
+      squaredContextTokens: this.#ended.squaredContextTokens + outputTokens * context ** 2,
     };
     this.#pool.dispatch();
   }
 
   #tick(): void {
     this.#ticking = true;
-    this.#events.at(this.#events.now + everySeconds, () => {
-      this.#account();
+    this.#events.at(this.#events.now + this.#shape.autoscaler.everySeconds, () => {
       this.#decide();
       this.#ticking = false;
       if (this.#outstanding > 0) this.#tick();
@@ -122,82 +135,86 @@ export class ScaledSystem {
   }
 
   /** GPU time up to now, at the size that was kept until now. */
-  #account(): void {
-    const ranks = this.#pool.ranks + this.#size.decodeRanks + this.#pending;
-    this.gpuSeconds += (this.#events.now - this.#accounted) * ranks * this.#shape.cost.tensorDegree;
-    this.#accounted = this.#events.now;
+  account(): void {
+    const seconds = this.#events.now - this.#accountedSeconds;
+    const { groupSize } = this.#shape.start;
+    const ranks = this.#pool.ranks + this.#groups.starting * groupSize + this.#decodeRanks.wanted;
+    this.gpuSeconds += seconds * ranks * this.#shape.cost.tensorDegree;
+    this.#groupRankSeconds += seconds * this.#pool.ranks;
+    this.#accountedSeconds = this.#events.now;
+  }
+
+  #size(of: (fleet: Fleet) => number): Size {
+    return {
+      groups: of(this.#groups),
+      groupSize: this.#shape.start.groupSize,
+      decodeRanks: of(this.#decodeRanks),
+    };
   }
 
   #decide(): void {
-    const { policy, cost } = this.#shape;
-    const nowMs = this.#events.now * 1e3;
-    const decision = planScaling({
-      nowMs,
-      policy,
-      cost,
-      current: this.#size,
-      pendingPods: this.#pending,
-      expectedPods: 1,
-      samples: [{ podUid: "simulated", atMs: nowMs }],
-      demand: this.#demand(),
-      memory: this.#memory,
+    this.account();
+    const nowSeconds = this.#events.now;
+    const { busyRankSeconds } = this.#pool;
+    const rankSeconds = this.#groupRankSeconds - this.#looked.rankSeconds;
+    const busy = busyRankSeconds - this.#looked.busyRankSeconds;
+    const since = this.#looked.atSeconds;
+    const wanted = this.#size((fleet) => fleet.wanted);
+    const asked = this.#shape.autoscaler.decide({
+      nowSeconds,
+      active: this.#size((fleet) => fleet.active),
+      wanted,
+      prefillBusyShare: rankSeconds > 0 ? busy / rankSeconds : 0,
+      kvShare: this.#decode.taken / Math.max(1, this.#roomOfRank * this.#decodeRanks.active),
+      promptsInFlight: this.#pool.waiting + this.#pool.running,
+      demand: () => this.#demand(),
+      arrivedTokens: this.#arrived
+        .filter(({ request }) => request.arrivalSeconds > since)
+        .map(({ request }) => request.inputTokens),
     });
-    this.reversals += decision.memory.reversalsMs.filter((atMs) => atMs === nowMs).length;
-    this.#memory = decision.memory;
-    const { size } = decision;
-    const shrinks = size.decodeRanks < this.#size.decodeRanks;
-    // What waits was promised room: the pool does not shrink below the largest of it.
-    const promised = Math.max(0, ...this.#pool.queued.map(tokensOf));
-    const fits = this.#decode.taken + promised <= this.#room(size.decodeRanks);
-    this.#carryOut(shrinks && !fits ? { ...size, decodeRanks: this.#size.decodeRanks } : size);
+    this.#looked = { atSeconds: nowSeconds, busyRankSeconds, rankSeconds: this.#groupRankSeconds };
+    this.#arrived = this.#arrived.filter(
+      ({ request }) => request.arrivalSeconds >= nowSeconds - windowSeconds,
+    );
+    const size = { ...asked, decodeRanks: Math.max(asked.decodeRanks, this.#leastDecodeRanks(asked)) };
+    if (size.groups === wanted.groups && size.decodeRanks === wanted.decodeRanks) return;
+    this.sizes.push({ atSeconds: nowSeconds, size });
+    this.#groups.want(size.groups);
+    this.#decodeRanks.want(size.decodeRanks);
   }
 
-  #carryOut(next: Size): void {
-    const [from, grown] = [this.#size, (to: number, was: number) => Math.max(0, to - was)];
-    const ranks =
-      grown(next.groups, from.groups) * next.groupSize + grown(next.decodeRanks, from.decodeRanks);
-    if (next.groups === from.groups && next.decodeRanks === from.decodeRanks) return;
-    this.sizes.push(next);
-    this.#apply({
-      ...next,
-      groups: Math.min(next.groups, from.groups),
-      decodeRanks: Math.min(next.decodeRanks, from.decodeRanks),
-    });
-    if (ranks === 0) return;
-    this.#pending = ranks;
-    this.#events.at(this.#events.now + this.#shape.startupSeconds, () => {
-      this.#account();
-      this.#pending = 0;
-      this.#apply(next);
-    });
+  /** What is reserved stays, and so does room for the largest prompt that waits and was promised it. */
+  #leastDecodeRanks(asked: Size): number {
+    const { active } = this.#decodeRanks;
+    if (asked.decodeRanks >= active) return 0;
+    const promised = this.#pool.queued.reduce((most, job) => Math.max(most, tokensOf(job)), 0);
+    return Math.min(active, Math.ceil((this.#decode.taken + promised) / this.#roomOfRank));
   }
 
-  #apply(size: Size): void {
-    this.#size = size;
-    this.#pool.resize(size.groups, size.groupSize);
+  #apply(): void {
+    this.#pool.resize(this.#groups.active, this.#shape.start.groupSize);
     this.#decode.repace();
   }
 
   #demand(): Demand {
-    const { policy, assumedOutputTokens } = this.#shape;
+    const { classes, assumedOutputTokens } = this.#shape;
     const since = this.#events.now - windowSeconds;
-    this.#arrived = this.#arrived.filter((job) => job.request.arrivalSeconds >= since);
-    const seconds = Math.min(windowSeconds, Math.max(everySeconds, this.#events.now));
-    const lengths = this.#arrived.map((job) => job.request.inputTokens);
+    const seconds = Math.min(windowSeconds, Math.max(1, this.#events.now));
+    const lengths = this.#arrived
+      .filter(({ request }) => request.arrivalSeconds >= since)
+      .map(({ request }) => request.inputTokens);
+    const { requests, tokens, contextTokens, squaredContextTokens } = this.#ended;
+    const output = requests === 0 ? assumedOutputTokens : tokens / requests;
     const mean = lengths.reduce((sum, one) => sum + one, 0) / Math.max(1, lengths.length);
-    const output =
-      this.#ended.requests === 0 ? assumedOutputTokens : this.#ended.tokens / this.#ended.requests;
     const queuedTokens = this.#pool.queued.map((job) => job.request.inputTokens);
     return {
-      classes: demandByClass(policy.classes, {
-        arrivedTokens: lengths,
-        queuedTokens,
-        windowSeconds: seconds,
-      }),
+      classes: demandByClass(classes, { arrivedTokens: lengths, queuedTokens, windowSeconds: seconds }),
       decode: {
         arrivalsPerSecond: lengths.length / seconds,
         meanOutputTokens: output,
-        meanContextTokens: mean + output / 2,
+        // Over what is live, to which a request counts for as long as its answer is.
+        meanContextTokens: requests === 0 ? mean + output / 2 : contextTokens / tokens,
+        ...(requests > 0 && { meanSquareContextTokens: squaredContextTokens / tokens }),
         liveContextTokens: this.#decode.contextTokens,
         p90TbtSeconds: 0,
       },

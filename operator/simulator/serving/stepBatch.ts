@@ -1,6 +1,6 @@
 /**
- * A batch that decodes in step: each member gains one token a step, and at most one prompt is prefilled a chunk a step
- * beside them. Events are only where the batch changes; between them the time of k steps is that of a straight line,
+ * A batch that decodes in step: each member gains one token a step, and a step may carry chunks of prompts beside them.
+ * Events are only where the batch changes; between them the time of k steps is that of a straight line,
  *
  *   T(k) = k s0 + slope k^2 / 2,   slope = (s(K) - s0) / K,   K = steps to the next change
  *
@@ -11,8 +11,14 @@ import type { EventQueue } from "../eventQueue.ts";
 export interface StepLoad {
   readonly requests: number;
   readonly contextTokens: number;
-  /** Tokens of the present prompt that are prefilled already; undefined when none is. */
-  readonly prefilled: number | undefined;
+  /** What the step prefills; undefined when nothing. */
+  readonly chunk: Chunk | undefined;
+}
+
+export interface Chunk {
+  readonly tokens: number;
+  /** Sum over prompts of how much the square of what is prefilled grows: attention's work. */
+  readonly squaredTokens: number;
 }
 
 interface Member {
@@ -21,8 +27,8 @@ interface Member {
   readonly done: () => void;
 }
 
-interface Prefill {
-  readonly startStep: number;
+interface Mixed {
+  readonly chunk: Chunk;
   readonly endStep: number;
   readonly done: () => void;
 }
@@ -30,7 +36,6 @@ interface Prefill {
 export class StepBatch {
   readonly #events: EventQueue;
   readonly #stepSeconds: (load: StepLoad) => number;
-  readonly #chunkTokens: number;
   /** Binary heap by last step. */
   readonly #members: Member[] = [];
   #contextTokens = 0;
@@ -40,12 +45,11 @@ export class StepBatch {
   #slope = 0;
   #span = 0;
   #version = 0;
-  #prefill: Prefill | undefined;
+  #mixed: Mixed | undefined;
 
-  constructor(events: EventQueue, stepSeconds: (load: StepLoad) => number, chunkTokens = 1) {
+  constructor(events: EventQueue, stepSeconds: (load: StepLoad) => number) {
     this.#events = events;
     this.#stepSeconds = stepSeconds;
-    this.#chunkTokens = chunkTokens;
   }
 
   get requests(): number {
@@ -56,8 +60,9 @@ export class StepBatch {
     return this.#contextTokens;
   }
 
-  get prefilling(): boolean {
-    return this.#prefill !== undefined;
+  /** A step is under way that carries a chunk. */
+  get mixing(): boolean {
+    return this.#mixed !== undefined;
   }
 
   /** Adds a request of so many further tokens. */
@@ -68,12 +73,11 @@ export class StepBatch {
     this.#plan();
   }
 
-  /** Starts a prompt beside the members. @throws when one is under way. */
-  prefill(tokens: number, done: () => void): void {
-    if (this.#prefill !== undefined) throw new Error("a batch prefills one prompt at a time");
+  /** The next step carries a chunk. @throws while one that does is under way. */
+  mix(chunk: Chunk, done: () => void): void {
+    if (this.#mixed !== undefined) throw new Error("a step carries one chunk");
     this.#settle();
-    const steps = Math.ceil(tokens / this.#chunkTokens);
-    this.#prefill = { startStep: this.#steps, endStep: this.#steps + steps, done };
+    this.#mixed = { chunk, endStep: this.#steps + 1, done };
     this.#plan();
   }
 
@@ -99,17 +103,16 @@ export class StepBatch {
 
   #secondsAfter(steps: number): number {
     const { length } = this.#members;
-    const start = this.#prefill?.startStep;
     return this.#stepSeconds({
       requests: length,
       contextTokens: this.#contextTokens + length * steps,
-      prefilled: start === undefined ? undefined : (this.#steps + steps - start) * this.#chunkTokens,
+      chunk: this.#mixed?.chunk,
     });
   }
 
   #plan(): void {
     const version = ++this.#version;
-    const next = Math.min(this.#members[0]?.lastStep ?? Infinity, this.#prefill?.endStep ?? Infinity);
+    const next = Math.min(this.#members[0]?.lastStep ?? Infinity, this.#mixed?.endStep ?? Infinity);
     this.#span = 0;
     if (next === Infinity) return;
     const span = Math.max(0, next - this.#steps);
@@ -138,9 +141,9 @@ export class StepBatch {
       done.push(first.done);
     }
     if (this.#members.length === 0) this.#contextTokens = 0;
-    if (this.#prefill !== undefined && this.#prefill.endStep <= reached) {
-      done.push(this.#prefill.done);
-      this.#prefill = undefined;
+    if (this.#mixed !== undefined && this.#mixed.endStep <= reached) {
+      done.push(this.#mixed.done);
+      this.#mixed = undefined;
     }
     this.#plan();
     for (const one of done) one();

@@ -1,7 +1,10 @@
 /**
  * The serving policies, each over the same number of ranks:
  *
- *   csps            groups prefill at the degree that the prompt's objective needs; one pool decodes, KV spread over it
+ *   csps            ranks are split anew each second between prefill and decode; short prompts pass long ones, each at the
+ *                   degree that is worth its ranks; long ones with sparse attention (CSA)
+ *   csps-dense      the same without sparse attention
+ *   fixed-split     groups prefill at the degree that the prompt's objective needs; one pool decodes, KV spread over it
  *   static-sp       the same, but every prompt takes a whole group
  *   disaggregated   single ranks prefill, single ranks decode, no sequence parallelism
  *   chunked         every rank does both, a chunk of a prompt beside the decoding requests
@@ -10,15 +13,24 @@
 import { decodeStep } from "../../planning/cost/decode.ts";
 import { chooseDegree, degreeNow, type Ranks } from "../../planning/cost/degree.ts";
 import { kvTokensOfRank, minimumDegree } from "../../planning/cost/memory.ts";
-import { prefillSeconds, type CostProfile } from "../../planning/cost/profile.ts";
+import { prefillSeconds, type CostProfile, type SparsePrefill } from "../../planning/cost/profile.ts";
 import type { EventQueue } from "../eventQueue.ts";
 import { DecodeSide, tokensOf } from "./decodeSide.ts";
+import { FlexibleRanks } from "./flexible.ts";
 import type { Job, Outcomes } from "./job.ts";
 import { MixedReplicas } from "./mixed.ts";
 import { PrefillPool, type Group, type PrefillPoolOptions } from "./prefillPool.ts";
 import type { StepLoad } from "./stepBatch.ts";
 
-export const servingPolicies = ["csps", "static-sp", "disaggregated", "chunked", "elastic"] as const;
+export const servingPolicies = [
+  "csps",
+  "csps-dense",
+  "fixed-split",
+  "static-sp",
+  "disaggregated",
+  "chunked",
+  "elastic",
+] as const;
 export type ServingPolicy = (typeof servingPolicies)[number];
 
 export interface SystemShape {
@@ -29,6 +41,7 @@ export interface SystemShape {
   readonly groupSize: number;
   /** Tokens of a prompt beside one step, for chunked. */
   readonly chunkTokens: number;
+  readonly tbtSeconds: number;
 }
 
 /** What takes requests. */
@@ -38,6 +51,11 @@ export interface System {
 
 /** Share of a rank's KV that reservations may fill. */
 const kvShare = 0.95;
+/** A fifth of the remote blocks, the end of the prompt exact: the setting of the design's worked values. */
+const sparse: SparsePrefill = {
+  selection: { kind: "blocks", budget: 0.2, blockTokens: 32, tailTokens: 128 },
+  denseUpToTokens: 16_384,
+};
 /** Requests homed on one rank from which decoding takes another one, in the elastic system. */
 const elasticBatch = 64;
 
@@ -52,7 +70,7 @@ export function buildSystem(
   const decodeRanks = shape.ranks - shape.prefillRanks;
   switch (policy) {
     case "chunked": {
-      const options = { cost, replicas: shape.ranks, chunkTokens: shape.chunkTokens, room: roomOfRank };
+      const options = { cost, replicas: shape.ranks, stepTokens: shape.chunkTokens, room: roomOfRank };
       // Chunks keep activations small: only the KV has to fit.
       const holds = { tokens: roomOfRank, cost, degree: Infinity };
       return refusing(new MixedReplicas(events, outcomes, options), outcomes, holds);
@@ -63,8 +81,19 @@ export function buildSystem(
       const groups = Array.from({ length: shape.prefillRanks }, () => 1);
       return separate(shape, events, outcomes, { places, groups, degreeOf: () => 1, largest: roomOfRank });
     }
+    case "csps":
+    case "csps-dense": {
+      const flexible = {
+        ranks: shape.ranks,
+        cost: policy === "csps" ? { ...cost, sparse } : cost,
+        tbtSeconds: shape.tbtSeconds,
+      };
+      const degree = 2 ** Math.floor(Math.log2(shape.ranks - 1));
+      const holds = { tokens: roomOfRank * (shape.ranks - 1), cost, degree };
+      return refusing(new FlexibleRanks(flexible, events, outcomes), outcomes, holds);
+    }
     case "static-sp":
-    case "csps": {
+    case "fixed-split": {
       const room = roomOfRank * decodeRanks;
       const places = [{ room: () => room, stepSeconds: poolStep(cost, () => decodeRanks) }];
       const groups = Array.from(

@@ -1,0 +1,175 @@
+/**
+ * Autoscalers side by side on the same traces and the same serving system: attainment, goodput, GPU-hours, reversals.
+ *
+ *     npm run bench:autoscaler                    all scenarios
+ *     npm run bench:autoscaler -- "Mooncake"      those whose title has the word
+ *
+ * Each baseline is played at several settings of its knob. It is beaten when no setting of it has both the goodput and
+ * the GPU-hours of csps. The clairvoyant schedule (autoscalers/clairvoyant.ts) is the yardstick: csps is to have 95 % of
+ * its goodput at no more than 110 % of its GPU-hours.
+ */
+import { join } from "node:path";
+import type { Autoscaler } from "./autoscalers/autoscaler.ts";
+import { cheapestSchedule } from "./autoscalers/clairvoyant.ts";
+import { fixedSize, scheduled } from "./autoscalers/fixed.ts";
+import { horizontalPodAutoscaler } from "./autoscalers/hpa.ts";
+import { meanBased } from "./autoscalers/meanBased.ts";
+import { plannedAutoscaler } from "./autoscalers/planned.ts";
+import { queueReactive } from "./autoscalers/queueReactive.ts";
+import type { Size } from "../planning/scaling/decision.ts";
+import { dataAbsent, dataFolder } from "./dataFolder.ts";
+import { prepare, type Prepared, type Scenario } from "./scalingScenario.ts";
+import { objectivesOf, profileNamed } from "./setting.ts";
+import { simulateScaled, type ScaledReport } from "./simulateScaled.ts";
+import { loadTrace } from "./traces/load.ts";
+import { synthesize } from "./traces/synthetic.ts";
+import { manifold, spread } from "./traces/upscale.ts";
+
+const wantedAttainment = 0.99;
+const stretchSeconds = 300;
+
+const word = process.argv[2]?.toLowerCase() ?? "";
+for (const scenario of scenarios()) {
+  if (scenario.title.toLowerCase().includes(word)) compare(scenario);
+}
+
+function scenarios(): readonly Scenario[] {
+  const small = { cost: profileNamed("8b-h100"), objectives: objectivesOf(20_000, 0.05) };
+  const large = { cost: profileNamed("70b-h100"), objectives: objectivesOf(10_000, 0.05) };
+  const steady = synthesize({ requests: 43_200, requestsPerSecond: 8, maxInputTokens: 120_000 });
+  const bursts = synthesize({
+    requests: 20_000,
+    requestsPerSecond: 1,
+    hugeShare: 0.01,
+    burstEverySeconds: 900,
+  });
+  return [
+    ...recorded(small, large),
+    { title: "8B, constant noisy load, synthetic", trace: steady, ...small },
+    {
+      title: "8B, 10x bursts and 1 % of 128K-1M tokens, synthetic",
+      trace: bursts,
+      cost: small.cost,
+      objectives: objectivesOf(10_000, 0.05),
+    },
+  ];
+}
+
+type Kind = Pick<Scenario, "cost" | "objectives">;
+
+function recorded(small: Kind, large: Kind): readonly Scenario[] {
+  const folder = dataFolder();
+  if (folder === undefined) {
+    console.log(`Recorded traces are left out: ${dataAbsent}.`);
+    return [];
+  }
+  const mooncake = spread(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")));
+  const azure = loadTrace(join(folder, "traces/azure_2023_code.csv.gz"));
+  return [
+    { title: "8B, Mooncake hour, 8 times the users", trace: manifold(mooncake, 8), ...small },
+    { title: "70B, Mooncake hour, 2 times the users", trace: manifold(mooncake, 2), ...large },
+    { title: "8B, Azure code hour, 20 times the users (held out)", trace: manifold(azure, 20), ...small },
+    { title: "70B, Azure code hour, 8 times the users (held out)", trace: manifold(azure, 8), ...large },
+  ];
+}
+
+function compare(scenario: Scenario): void {
+  const setting = prepare(scenario);
+  const play = (autoscaler: Autoscaler, start = setting.start): ScaledReport =>
+    simulateScaled({ ...setting, autoscaler, start });
+  const planned = () => plannedAutoscaler(setting.cost, setting.policy, setting.startupSeconds);
+  const ideal = clairvoyant(setting, largest(play(planned())), play);
+  // The hour begins amid a day: everybody starts from the size that is right for its first minutes.
+  const start = ideal.sizes[0]?.size;
+  const csps = play(planned(), start);
+  const baselines = baselinesOf(setting, csps).map((one) => play(one, start));
+  const { requests } = setting.trace;
+  const seconds = requests.at(-1)?.arrivalSeconds ?? 0;
+  console.log(`\n${setting.title}: ${requests.length} requests in ${Math.round(seconds)} s`);
+  console.table(
+    Object.fromEntries([csps, ideal, ...baselines].map((one) => [one.policy, row(one, csps, ideal)])),
+  );
+  const [goodput, hours] = [csps.attainment / ideal.attainment, csps.gpuHours / ideal.gpuHours];
+  const reached = goodput >= 0.95 && hours <= 1.1;
+  console.log(
+    `csps has ${percent(goodput)} of the clairvoyant goodput at ${percent(hours)} of its GPU-hours: ` +
+      `${reached ? "within" : "outside"} 95 % and 110 %.`,
+  );
+  console.log(`Sizes of csps: ${course(csps)}.`);
+  const unbeaten = baselines.filter(
+    (one) => one.attainment >= csps.attainment && one.gpuHours <= csps.gpuHours,
+  );
+  const cheaper = baselines.filter((one) => one.gpuHours < csps.gpuHours).length;
+  console.log(
+    unbeaten.length === 0
+      ? `No baseline has both its goodput and its GPU-hours; ${cheaper} of ${baselines.length} use fewer GPU-hours and attain less.`
+      : `Not better than: ${unbeaten.map(({ policy }) => policy).join("; ")}.`,
+  );
+}
+
+function course({ sizes }: ScaledReport): string {
+  const told = sizes.map(
+    ({ atSeconds, size }) => `${Math.round(atSeconds)} s ${size.groups}+${size.decodeRanks}`,
+  );
+  return told.length > 24 ? `${told.length}, the last ${told.at(-1) ?? ""}` : told.join(", ");
+}
+
+function baselinesOf({ cost, bounds, objectives }: Prepared, csps: ScaledReport): readonly Autoscaler[] {
+  const { tbtSeconds } = objectives;
+  return [
+    fixedSize("static, the largest size of csps", largest(csps)),
+    ...[0.5, 0.6, 0.7, 0.8].map((target) => horizontalPodAutoscaler(bounds, target)),
+    ...[1, 2, 4].map((prompts) => queueReactive(bounds, prompts)),
+    ...[1.2, 1.6, 2].map((headroom) => meanBased(cost, bounds, { tbtSeconds, headroom })),
+  ];
+}
+
+function largest({ sizes }: ScaledReport): Size {
+  const [first] = sizes;
+  if (first === undefined) throw new Error("a run has at least the size that it started with");
+  return sizes.reduce(
+    (most, { size }) => ({
+      groupSize: size.groupSize,
+      groups: Math.max(most.groups, size.groups),
+      decodeRanks: Math.max(most.decodeRanks, size.decodeRanks),
+    }),
+    first.size,
+  );
+}
+
+function clairvoyant(
+  { trace, least, startupSeconds }: Prepared,
+  peak: Size,
+  play: (autoscaler: Autoscaler, start?: Prepared["start"]) => ScaledReport,
+): ScaledReport {
+  const named = "clairvoyant";
+  const schedule = cheapestSchedule({
+    start: { ...peak, groups: peak.groups + 1, decodeRanks: peak.decodeRanks + 1 },
+    least,
+    seconds: trace.requests.at(-1)?.arrivalSeconds ?? 0,
+    stretchSeconds,
+    wantedAttainment,
+    play: (tried) => play(scheduled(named, tried, startupSeconds), tried.sizes[0]),
+  });
+  return play(scheduled(named, schedule, startupSeconds), schedule.sizes[0]);
+}
+
+function row(
+  report: ScaledReport,
+  csps: ScaledReport,
+  ideal: ScaledReport,
+): Readonly<Record<string, string | number>> {
+  return {
+    attainment: percent(report.attainment),
+    "goodput of clairvoyant": percent(report.attainment / ideal.attainment),
+    "GPU-hours": Number(report.gpuHours.toFixed(2)),
+    "GPU-hours of clairvoyant": percent(report.gpuHours / ideal.gpuHours),
+    "GPU-hours of csps": percent(report.gpuHours / csps.gpuHours),
+    "TTFT p99 s": Number(report.ttftSeconds.p99.toFixed(2)),
+    "reversals in any 30 min": report.mostReversalsInHalfHour,
+  };
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}
