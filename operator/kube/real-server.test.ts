@@ -287,6 +287,7 @@ const groupSpec: SPGroup["spec"] = {
   minRanks: 2,
   ordinal: 0,
   mode: "auto",
+  sparseAttention: { mode: "Disabled", minTokens: 2048, budgetPercent: 100, qualityFloorPercent: 98 },
   model: {
     name: "demo",
     contextLength: 4096,

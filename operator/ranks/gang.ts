@@ -6,11 +6,13 @@ export type GangObject = SPGroup | DecodePool;
 export type GangRole = "prefill" | "decode";
 
 /** What both specs have, and what only one has with the other's neutral value. */
-export type GangDesign = Omit<SPGroupSpec, "ordinal" | "mode"> & {
+export type GangDesign = Omit<SPGroupSpec, "ordinal" | "mode" | "sparseAttention"> & {
   readonly role: GangRole;
   readonly name: string;
   readonly namespace: string;
   readonly mode: SPGroupSpec["mode"];
+  /** Of a prefill group; a decode pool attends exactly. */
+  readonly sparseAttention: SPGroupSpec["sparseAttention"] | undefined;
   readonly kvCacheMemory: string | undefined;
   /** Time that a rank has to hand over what it holds before it is deleted. */
   readonly drainSeconds: number;
@@ -32,7 +34,7 @@ export function prefillDesign(group: SPGroup): GangDesign {
 export function decodeDesign(pool: DecodePool): GangDesign {
   const spec: DecodePoolSpec = pool.spec;
   const { kvCacheMemory, rebalance } = spec;
-  const own = { role: "decode", mode: "auto", kvCacheMemory } as const;
+  const own = { role: "decode", mode: "auto", sparseAttention: undefined, kvCacheMemory } as const;
   return { ...spec, ...named(pool), ...own, drainSeconds: rebalance.drainSeconds };
 }
 

@@ -1,4 +1,5 @@
 /** The environment of a rank's container, from its gang's design. */
+import type { SparseAttention } from "../../../crds/schema/sparseAttention.ts";
 import type { RankEnvironment } from "../../../runtime/wire/schema/environment.ts";
 import { parseQuantityMilli } from "../../planning/topology/quantity.ts";
 import type { GangDesign } from "../gang.ts";
@@ -26,6 +27,8 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     CSPS_DTYPE: design.engine.dtype,
     CSPS_TENSOR_PARALLEL: String(design.tensorParallel.degree),
     CSPS_SP_MODE: design.mode,
+    CSPS_SPARSE_ATTENTION: design.sparseAttention?.mode === "Enabled" ? "enabled" : "disabled",
+    ...sparseLimits(design.sparseAttention),
     CSPS_KV_BYTES: kvBytes(design.kvCacheMemory),
     CSPS_DRAIN_GRACE_MS: String(drainGraceMs(design.rank.terminationGracePeriodSeconds)),
     CSPS_LOG_LEVEL: "info",
@@ -38,6 +41,20 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     ...Object.entries(values).map(([name, value]) => ({ name, value })),
     ...Object.entries(fromPod).map(([name, fieldPath]) => ({ name, valueFrom: { fieldRef: { fieldPath } } })),
   ];
+}
+
+type SparseLimits = Pick<
+  RankEnvironment,
+  "CSPS_SPARSE_MIN_TOKENS" | "CSPS_SPARSE_BUDGET_PERCENT" | "CSPS_SPARSE_QUALITY_FLOOR_PERCENT"
+>;
+
+/** Empty, the engine's defaults, for a gang without the section. */
+function sparseLimits(sparse: SparseAttention | undefined): SparseLimits {
+  return {
+    CSPS_SPARSE_MIN_TOKENS: String(sparse?.minTokens ?? ""),
+    CSPS_SPARSE_BUDGET_PERCENT: String(sparse?.budgetPercent ?? ""),
+    CSPS_SPARSE_QUALITY_FLOOR_PERCENT: String(sparse?.qualityFloorPercent ?? ""),
+  };
 }
 
 /** After this the process still has to close its connections before the kubelet kills it. */

@@ -1,4 +1,7 @@
-"""`python3 -m csps_engine`: one rank of an SP group or a decode pool, configured by its environment."""
+"""`python3 -m csps_engine`: one rank of an SP group or a decode pool, configured by its environment.
+
+`python3 -m csps_engine calibrate --help`: find what a model's KV heads may leave out of sparse attention.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import os
 import sys
 
+from csps_engine.calibrate.command import calibrate
 from csps_engine.config import DEFAULTS, ConfigError, read_config
 from csps_engine.logs import configure_logs
 from csps_engine.server.process import serve
@@ -27,6 +31,8 @@ def main(arguments: list[str]) -> int:
     if arguments in (["--help"], ["-h"]):
         print(usage())
         return 0
+    if arguments[:1] == ["calibrate"]:
+        return calibrate(arguments[1:])
     if arguments:
         print(f"csps_engine: unknown argument {arguments[0]!r}; see --help", file=sys.stderr)
         return BAD_CONFIGURATION

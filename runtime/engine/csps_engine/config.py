@@ -21,6 +21,10 @@ DEFAULTS: dict[str, str] = {
     "CSPS_DTYPE": "auto",
     "CSPS_TENSOR_PARALLEL": "1",
     "CSPS_SP_MODE": "auto",
+    "CSPS_SPARSE_ATTENTION": "disabled",
+    "CSPS_SPARSE_MIN_TOKENS": "2048",
+    "CSPS_SPARSE_BUDGET_PERCENT": "100",
+    "CSPS_SPARSE_QUALITY_FLOOR_PERCENT": "98",
     "CSPS_KV_BYTES": "",
     "CSPS_LOG_LEVEL": "info",
     "CSPS_COLLECTIVE_TIMEOUT_MS": "10000",
@@ -35,6 +39,18 @@ CPU_KV_BYTES = 512 * 2**20
 
 class ConfigError(ValueError):
     """One variable, its value and the rule that it breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseLimits:
+    """What sparse attention in prefill may do."""
+
+    min_tokens: int
+    """Shorter prompts are computed exactly."""
+    budget: float
+    """Share of other ranks' keys that may be fetched, while the floor holds."""
+    quality_floor: float
+    """Mean share of attention covered, below which ranks fetch more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,8 @@ class EngineConfig:
     backend: str
     dtype: str
     sp_mode: str
+    sparse: SparseLimits | None
+    """None: attention is exact."""
     kv_bytes: int | None
     """None: what is left on the device."""
     log_level: str
@@ -110,6 +128,7 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         backend=backend,
         dtype=read.choice("CSPS_DTYPE"),
         sp_mode=read.choice("CSPS_SP_MODE"),
+        sparse=_sparse(read),
         kv_bytes=CPU_KV_BYTES if kv_bytes is None and backend == "cpu" else kv_bytes,
         log_level=read.choice("CSPS_LOG_LEVEL"),
         collective_timeout_ms=collective_timeout_ms,
@@ -117,6 +136,15 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         max_batch=read.whole("CSPS_MAX_BATCH", 1, 4096),
         drain_grace_ms=read.whole("CSPS_DRAIN_GRACE_MS", 0, 3_600_000),
     )
+
+
+def _sparse(read: _Reader) -> SparseLimits | None:
+    limits = SparseLimits(
+        min_tokens=read.whole("CSPS_SPARSE_MIN_TOKENS", 1, 2**31),
+        budget=read.whole("CSPS_SPARSE_BUDGET_PERCENT", 1, 100) / 100,
+        quality_floor=read.whole("CSPS_SPARSE_QUALITY_FLOOR_PERCENT", 0, 100) / 100,
+    )
+    return limits if read.choice("CSPS_SPARSE_ATTENTION") == "enabled" else None
 
 
 class _Reader:

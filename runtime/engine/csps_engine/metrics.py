@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from csps_engine.core.plan import SparseReport
+
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+MASS_BUCKETS = (0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 1)
 STALL_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 STEP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -56,7 +59,29 @@ class Metrics:
             buckets=STALL_BUCKETS,
             registry=registry,
         )
+        self.sparse_fetched = Counter(
+            "csps_sparse_fetched_bytes",
+            "Keys and values that sparse prefill fetched from other ranks",
+            registry=registry,
+        )
+        self.sparse_skipped = Counter(
+            "csps_sparse_skipped_bytes",
+            "Keys and values that exact prefill would have fetched beside",
+            registry=registry,
+        )
+        self.sparse_mass = Histogram(
+            "csps_sparse_mass_covered",
+            "Mean share of attention that a sparse prefill covered",
+            buckets=MASS_BUCKETS,
+            registry=registry,
+        )
         self.state_dropped = Counter("csps_state_writes_dropped", "Writes to Redis given up", registry=registry)
+
+    def sparse_prefill(self, report: SparseReport) -> None:
+        """Count what one prompt's sparse attention did on this rank."""
+        self.sparse_fetched.inc(report.fetched_bytes)
+        self.sparse_skipped.inc(max(0, report.skipped_bytes))
+        self.sparse_mass.observe(report.mass_mean)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

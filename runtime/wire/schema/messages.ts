@@ -34,6 +34,7 @@ import {
   reservation,
   reserveRequest,
   sampling,
+  sparseSummary,
   tokenEvent,
   tokenLogprob,
 } from "./serving.ts";
@@ -60,6 +61,7 @@ export const messages = {
   TokenEvent: tokenEvent,
   ErrorEvent: errorEvent,
   PrefillProgress: prefillProgress,
+  SparseSummary: sparseSummary,
   PrefillDone: prefillDone,
   PrefillEvent: prefillEvent,
   DecodeRequest: decodeRequest,

@@ -77,6 +77,10 @@ export const prefillRequest = z
     requestId,
     tokenIds: z.array(tokenId).min(1),
     sampling,
+    attention: z
+      .enum(["auto", "dense"])
+      .optional()
+      .describe("dense: exact, whatever the deployment allows. Default: auto"),
     reservation,
     deadlineMs: z.int().min(1).describe("From receipt; then the request ends with deadline_exceeded"),
   })
@@ -100,6 +104,18 @@ export const errorEvent = z
   .object({ type: z.literal("error"), error: failure })
   .describe("Last event of a stream that failed");
 
+export const sparseSummary = z
+  .object({
+    fetchedBytes: z.int().min(0).describe("Keys and values fetched by the coordinator's rank"),
+    availableBytes: z
+      .int()
+      .min(0)
+      .describe("Keys and values of other ranks that its queries could see, as the model holds them"),
+    massMean: z.number().min(0).max(1).describe("Mean share of attention that audited queries covered"),
+    massP01: z.number().min(0).max(1).describe("Share that 99 in 100 of them reached"),
+  })
+  .describe("What sparse attention fetched and covered in one prefill");
+
 export const prefillProgress = z
   .object({
     type: z.literal("progress"),
@@ -115,6 +131,7 @@ export const prefillDone = z
     ranks: z.array(z.string()),
     computeMs: z.number().min(0),
     kvBytesPushed: z.int().min(0),
+    sparse: sparseSummary.optional().describe("Absent when attention was exact"),
   })
   .describe("Last event of a prefill: its KV lies acknowledged in the reserved pages");
 

@@ -20,6 +20,7 @@ function desiredGroup(design: DeploymentDesign, ordinal: number): Desired<SPGrou
     tensorParallel: prefill.tensorParallel,
     rank: prefill.rank,
     mode,
+    sparseAttention: prefill.sparseAttention,
   };
   return {
     apiVersion: "csps.io/v1alpha1",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from csps_engine.csa.digest import limits
+from csps_engine.kernels.choice import kernels_for
 
 EstimateRule = Callable[[Tensor, Tensor, int], Tensor]
 """From queries [Q, D] and digests [C, 2D+4] of one KV head, and the tokens of a block: log weights [Q, C]."""
@@ -28,6 +29,9 @@ _SPAN = {1: 1.0, 2: 1.128, 4: 2.059, 8: 2.847, 16: 3.532, 32: 4.139, 64: 4.687}
 
 def expected_weight(q: Tensor, digests: Tensor, block_tokens: int) -> Tensor:
     """Log of the weight that each query is expected to give each block."""
+    kernels = kernels_for(q)
+    if kernels is not None:
+        return kernels.expected_weight(q, digests, math.log(block_tokens), 2 / _SPAN[block_tokens] ** 2)
     low, high = limits(digests)
     middle, half = (low + high) / 2, (high - low) / 2
     scaled = q.float() * q.shape[-1] ** -0.5

@@ -37,7 +37,7 @@ class CsaSettings:
 
     levels: tuple[Level, ...] = (Level(8, 1.0), Level(0, 1.0))
     """By rising size: a node's ranks, then the cluster's. A rank pays the budget of the first level it shares."""
-    tolerance: float = 0.06
+    tolerance: float = 0.065
     """Share of its attention that a query may lose with the blocks left out, as their digests tell."""
     served: float = 0.99
     """Share of the queries that the tolerance is kept for."""

@@ -33,6 +33,7 @@ class Launchers:
 
     digest: Callable[[Tensor, int], Tensor]
     neediest: Callable[[Tensor, Tensor, Tensor], Tensor]
+    expected_weight: Callable[[Tensor, Tensor, float, float], Tensor]
     attend_blocks: Callable[..., tuple[Tensor, Tensor]]
     attend_pages: Callable[..., tuple[Tensor, Tensor]]
     merge_parts: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from csps_engine.core.plan import Sampling
+from csps_engine.core.plan import AttentionKind, Sampling
 from csps_engine.wire.generated import Reservation
 
 
@@ -18,6 +18,8 @@ class PrefillTask:
     received_at: float
     """time.monotonic()"""
     deadline: float
+    attention: AttentionKind | None = None
+    """None: what the group is set up for."""
 
 
 class PrefillQueue:

@@ -16,7 +16,8 @@ import torch
 
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.kvshape import KvShape
-from csps_engine.core.plan import PrefillJob, PrefillMode, PrefillResult, Progress
+from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillMode, PrefillResult, Progress, SparseReport
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.loop.epoch_work import Epoch, Load
 from csps_engine.loop.gathering import gather_numbers
 from csps_engine.loop.load_meter import LoadMeter, Queued
@@ -27,11 +28,11 @@ from csps_engine.model.config import ModelError
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.contracts import Prefill
 from csps_engine.pipeline.mode import ModeError
-from csps_engine.pipeline.prefill import PrefillRunner
+from csps_engine.pipeline.prefill import DEFAULT_CSA, PrefillRunner
 from csps_engine.refusal import refuse
 from csps_engine.scheduler.ticks import PrefillOrder, Tick
 from csps_engine.transfer.push_sink import PushSink
-from csps_engine.wire.generated import FailureCode, PrefillDone, PrefillProgress, Reservation
+from csps_engine.wire.generated import FailureCode, PrefillDone, PrefillProgress, Reservation, SparseSummary
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +60,27 @@ class PushOutcome:
     failed: FailureCode | None
 
 
+@dataclass(frozen=True, slots=True)
+class PrefillPolicy:
+    """How a group computes prompts whose requests don't say."""
+
+    mode: PrefillMode = "auto"
+    sparse: CsaSettings | None = None
+    """None: attention is exact."""
+
+    @property
+    def attention(self) -> AttentionKind:
+        return "dense" if self.sparse is None else "sparse"
+
+
 class PrefillWork:
     """See EpochWork. `add` and `cancel` run on the engine thread of the coordinator."""
 
     def __init__(
-        self, model: Llama, mode: PrefillMode, shape: KvShape, token: str, metrics: Metrics, post: PostEvents
+        self, model: Llama, policy: PrefillPolicy, shape: KvShape, token: str, metrics: Metrics, post: PostEvents
     ) -> None:
         self._model = model
-        self._mode = mode
+        self._policy = policy
         self._shape = shape
         self._token = token
         self._metrics = metrics
@@ -105,7 +119,7 @@ class PrefillWork:
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         self._epoch, self._mesh = epoch, mesh
-        self._runner = PrefillRunner(self._model, mesh)
+        self._runner = PrefillRunner(self._model, mesh, self._policy.sparse or DEFAULT_CSA)
         if not epoch.coordinates:
             self.give_up("another rank coordinates the group now")
         self._fresh = True
@@ -128,6 +142,7 @@ class PrefillWork:
             reservation=task.reservation.to_json().decode(),
             budget_ms=max(1, int(1000 * (task.deadline - now))),
             check_layers=_check_layers(self._layer_seconds * len(task.token_ids)),
+            attention=task.attention or self._policy.attention,
         )
         return Tick("prefill", order=order)
 
@@ -167,7 +182,7 @@ class PrefillWork:
         deadline = time.monotonic() + order.budget_ms / 1000
         reservation = Reservation.model_validate_json(order.reservation)
         sink = PushSink(reservation, self._shape, self._token, deadline)
-        job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._mode)
+        job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._policy.mode, order.attention)
         began = time.monotonic()
         self.load = replace(self.load, running=1)
         try:
@@ -186,6 +201,8 @@ class PrefillWork:
             sink.finish()
             self._count()
         self._metrics.kv_pushed.inc(sink.acknowledged_bytes)
+        if result.sparse is not None:
+            self._metrics.sparse_prefill(result.sparse)
         if sink.failure is not None:
             log.warning("pushing KV of %s failed: %s", order.request_id, sink.failure.message)
         if outcome.failed is not None:
@@ -219,7 +236,14 @@ class PrefillWork:
         self._metrics.prompt_tokens.inc(tokens)
         self._metrics.time_to_first_token.observe(time.monotonic() - task.received_at)
         ranks = [member.rank_id for member in epoch.members]
-        done = PrefillDone(type="done", degree=len(ranks), ranks=ranks, compute_ms=compute_ms, kv_bytes_pushed=kv_bytes)
+        done = PrefillDone(
+            type="done",
+            degree=len(ranks),
+            ranks=ranks,
+            compute_ms=compute_ms,
+            kv_bytes_pushed=kv_bytes,
+            sparse=_summary(result.sparse),
+        )
         self._post([(order.request_id, token_event(0, result.sampled, order.sampling)), (order.request_id, done)])
         self._running = None
         self._count()
@@ -278,3 +302,14 @@ class PrefillWork:
 def _check_layers(layer_seconds: float) -> int:
     """So many layers that looking costs little beside them; each of them when their time is not known yet."""
     return max(1, int(CHECK_SECONDS / layer_seconds)) if layer_seconds > 0 else 1
+
+
+def _summary(report: SparseReport | None) -> SparseSummary | None:
+    if report is None:
+        return None
+    return SparseSummary(
+        fetched_bytes=report.fetched_bytes,
+        available_bytes=report.available_bytes,
+        mass_mean=min(1.0, report.mass_mean),
+        mass_p01=report.mass_p01,
+    )

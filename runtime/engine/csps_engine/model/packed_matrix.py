@@ -89,7 +89,7 @@ class PackedMatrix:
         x = x.contiguous()
         out = x.new_empty(x.shape[0], len(self._q) * TILE_ROWS)
         if x.shape[0] < FEW_TOKENS:
-            sums = x if self._minimum is None else x.view(x.shape[0], -1, self._group).sum(-1)
+            sums = x if self._minimum is None else x.unflatten(1, (-1, self._group)).sum(-1)
             product = _Product(x.data_ptr(), sums.data_ptr(), out.data_ptr(), x.shape[0], out.shape[1])
             self._multiply(ctypes.byref(self._of(0, len(self._q))), ctypes.byref(product))
         else:

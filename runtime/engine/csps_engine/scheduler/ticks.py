@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from csps_engine.core.plan import DecodeRow, Place, Sampling
+from csps_engine.core.plan import AttentionKind, DecodeRow, Place, Sampling
 from csps_engine.scheduler.move import MoveCommit, MoveTicket
 
 TickKind = Literal["idle", "decode", "prefill", "leave"]
@@ -42,6 +42,7 @@ class PrefillOrder:
     """From the start of the tick until every page must be acknowledged."""
     check_layers: int = 1
     """After so many layers each, the ranks agree on whether to go on."""
+    attention: AttentionKind = "dense"
 
 
 @dataclass(frozen=True, slots=True)

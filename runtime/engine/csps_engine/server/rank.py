@@ -14,6 +14,7 @@ import torch
 from csps_engine.config import EngineConfig
 from csps_engine.core.kvshape import DtypeName, KvShape
 from csps_engine.core.plan import PAGE_TOKENS, PrefillMode
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.agent import AgentHooks, MembershipAgent
 from csps_engine.loop.engine import EngineThread, EngineTimes
@@ -25,7 +26,7 @@ from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.peers import Peers
 from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.loop.pool_work import PoolParts, PoolWork
-from csps_engine.loop.prefill_work import PrefillWork
+from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
 from csps_engine.loop.relay import Relay
 from csps_engine.loop.reports import ShardReports
 from csps_engine.loop.standing import Standing
@@ -39,6 +40,7 @@ from csps_engine.model.weights import WeightForm
 from csps_engine.refusal import not_coordinator, refuse
 from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.request import PoolRequest
+from csps_engine.server.sparse import sparse_settings
 from csps_engine.transfer.receiver import PageStore, TransferServer
 from csps_engine.wire.generated import RankPhase, RankRef, RankState
 
@@ -59,6 +61,8 @@ class LoadedModel:
     kv_format: str
     descriptor: bytes
     """ModelDescriptor as JSON; a tokenizer is megabytes, so it is encoded once."""
+    sparse: CsaSettings | None
+    """Of prefill; None: attention is exact."""
 
 
 def load(config: EngineConfig) -> LoadedModel:
@@ -75,7 +79,7 @@ def load(config: EngineConfig) -> LoadedModel:
     shape = llama.config.kv_shape(name)
     identity = kv_format(shape, config.model_path)
     descriptor = build_descriptor(config.model_path, config.model_name, config.context_length, identity)
-    return LoadedModel(llama, shape, identity, descriptor.to_json())
+    return LoadedModel(llama, shape, identity, descriptor.to_json(), sparse_settings(config, llama.config))
 
 
 def _dtype(config: EngineConfig) -> DtypeName:
@@ -230,7 +234,8 @@ class Rank:
             if config.sp_mode in ("allToAll", "kvGather"):
                 mode = "allToAll" if config.sp_mode == "allToAll" else "kvGather"
             token = config.control_token
-            self.prefill_work = PrefillWork(model.llama, mode, model.shape, token, self.metrics, post)
+            policy = PrefillPolicy(mode, model.sparse)
+            self.prefill_work = PrefillWork(model.llama, policy, model.shape, token, self.metrics, post)
             return
         pool = KvPool(model.shape, self._slots(model.shape), model.llama.device)
         replica = Replica(model.shape.layers)

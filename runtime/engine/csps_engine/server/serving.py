@@ -93,6 +93,7 @@ class ServingHandlers:
             reservation=asked.reservation,
             received_at=now,
             deadline=now + asked.deadline_ms / 1000,
+            attention="dense" if asked.attention == "dense" else None,
         )
         work, board = self._prefill_work(), self._rank.board
         stream = board.open(asked.request_id, about)

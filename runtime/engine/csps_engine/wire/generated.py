@@ -333,6 +333,8 @@ class PrefillRequest(WireMessage):
     """Chosen by the gateway; idempotent in every verb"""
     token_ids: Annotated[list[Annotated[int, Field(ge=0, le=SAFE)]], Field(min_length=1)]
     sampling: Sampling
+    attention: Literal["auto", "dense"] | None = None
+    """dense: exact, whatever the deployment allows. Default: auto"""
     reservation: Reservation
     deadline_ms: Annotated[int, Field(ge=1, le=SAFE)]
     """From receipt; then the request ends with deadline_exceeded"""
@@ -371,6 +373,19 @@ class PrefillProgress(WireMessage):
     layers: Annotated[int, Field(ge=1, le=SAFE)]
 
 
+class SparseSummary(WireMessage):
+    """What sparse attention fetched and covered in one prefill"""
+
+    fetched_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Keys and values fetched by the coordinator's rank"""
+    available_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Keys and values of other ranks that its queries could see, as the model holds them"""
+    mass_mean: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Mean share of attention that audited queries covered"""
+    mass_p01: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Share that 99 in 100 of them reached"""
+
+
 class PrefillDone(WireMessage):
     """Last event of a prefill: its KV lies acknowledged in the reserved pages"""
 
@@ -380,6 +395,8 @@ class PrefillDone(WireMessage):
     ranks: list[str]
     compute_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     kv_bytes_pushed: Annotated[int, Field(ge=0, le=SAFE)]
+    sparse: SparseSummary | None = None
+    """Absent when attention was exact"""
 
 
 PrefillEvent: TypeAlias = Annotated[
@@ -591,6 +608,13 @@ class RankEnvironment(EnvironmentVariables):
     tensor_parallel: str
     """Degree; default 1"""
     sp_mode: Literal["auto", "allToAll", "kvGather"]
+    sparse_attention: Literal["disabled", "enabled"]
+    sparse_min_tokens: str
+    """Shorter prompts are computed exactly"""
+    sparse_budget_percent: str
+    """Of the keys of other ranks, fetched at most while the floor holds"""
+    sparse_quality_floor_percent: str
+    """Mean attention mass covered, below which ranks fetch more"""
     kv_bytes: str
     """Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"""
     drain_grace_ms: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from csps_engine.kernels import block_sparse, digest, merge, paged_decode, votes
+from csps_engine.kernels import block_sparse, digest, expected_weight, merge, paged_decode, votes
 
 PAGE = 64
 GROUP = 4
@@ -16,19 +16,21 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel for one type and head size. Arguments that are neither pointers nor constants are i32."""
+    """One kernel for one type and head size. Other arguments are i32."""
 
     name: str
     kernel: Any
     pointers: dict[str, str]
     """Argument → element type. Pointers are aligned to 16 bytes, as torch allocates."""
-    constants: dict[str, int]
+    constants: dict[str, int | str]
     aligned: tuple[str, ...] = ()
     """i32 arguments that are multiples of 16, which Triton notices at launch."""
     options: dict[str, int] = field(default_factory=lambda: {"num_warps": 4})
+    fractions: tuple[str, ...] = ()
+    """Arguments that are fp32."""
 
     def signature(self) -> dict[str, str]:
-        kinds = {name: f"*{kind}" for name, kind in self.pointers.items()}
+        kinds = {name: f"*{kind}" for name, kind in self.pointers.items()} | dict.fromkeys(self.fractions, "fp32")
         return {
             name: "constexpr" if name in self.constants else kinds.get(name, "i32") for name in self.kernel.arg_names
         }
@@ -42,7 +44,7 @@ def cases(kind: str, size: int) -> list[Case]:
     """All kernels for inputs of `kind` ("bf16", "fp16" or "fp32") with heads of `size`."""
     dtype = torch.float32 if kind == "fp32" else torch.bfloat16
     attention = block_sparse.plan(dtype, size)
-    vote = votes.tile_for(dtype)
+    vote, weigh = votes.tile_for(dtype), expected_weight.tile_for(dtype)
     decode = paged_decode.plan(dtype)
     return [
         Case(
@@ -60,6 +62,20 @@ def cases(kind: str, size: int) -> list[Case]:
             {"group": GROUP, "size": size, "tile_rows": vote.rows, "tile_blocks": vote.blocks},
             ("q_token", "q_head"),
             {"num_warps": votes.WARPS},
+        ),
+        Case(
+            f"expected-weight-{kind}-{size}",
+            expected_weight.expected_weight_kernel,
+            {"q": kind, "digests": "i8", "scales": "fp32", "weights": "fp32"},
+            {
+                "size": size,
+                "tile_rows": weigh.rows,
+                "tile_blocks": weigh.blocks,
+                "precision": "ieee" if kind == "fp32" else "tf32",
+            },
+            ("q_row",),
+            {"num_warps": expected_weight.WARPS},
+            ("log_tokens", "spread_of_square"),
         ),
         Case(
             f"block-sparse-{kind}-{size}",

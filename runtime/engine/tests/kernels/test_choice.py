@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from draws import assert_near, normal
+from draws import SIXTEEN_BIT, assert_near, normal
 
 from csps_engine.attention.paged import PageTable, ViewedPages, paged_attention
 from csps_engine.attention.partial import Partial, merge, merge_many
 from csps_engine.attention.ragged import attend_each_head
 from csps_engine.core.kvshape import KvShape
 from csps_engine.csa.digest import digest
+from csps_engine.csa.need import expected_weight
 from csps_engine.csa.votes import neediest
 from csps_engine.kernels import choice
 from csps_engine.kv.pool import KvPool
@@ -82,6 +83,20 @@ def test_a_head_without_keys_gets_nothing_by_both_forms(monkeypatch: pytest.Monk
         partial = attend_each_head(normal(2, 4, 2, 64).to(device), [[(none, none)], [(some, some)]])
         assert torch.isneginf(partial.lse[:, 0]).all()
         assert torch.isfinite(partial.lse[:, 1]).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (SIXTEEN_BIT, 2e-2)])
+def test_expected_weights_are_the_same_by_both_forms(
+    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    k, q = normal(3, 3, 70 * 32 - 9, 64).to(device), (normal(4, 101, 64) * 3).to(dtype).to(device)
+    answers = []
+    for form in ("torch", "triton"):
+        by(form, monkeypatch)
+        digests = digest(k, 32)[:, 1]
+        assert expected_weight(q[:0], digests, 32).shape == (0, 70)
+        answers.append(expected_weight(q, digests, 32))
+    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=tolerance)
 
 
 def test_merges_digests_and_votes_are_the_same_by_both_forms(

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-PROGRAMS = {"digest": 16, "votes": 3, "block-sparse": 1, "paged-decode": 5, "merge": 8, "merge-pair": 12}
+PROGRAMS = {
+    "digest": 16,
+    "votes": 3,
+    "expected-weight": 1,
+    "block-sparse": 1,
+    "paged-decode": 5,
+    "merge": 8,
+    "merge-pair": 12,
+}
 """How many programs of each kernel one multiprocessor holds, at least: registers and shared memory bound it."""
 
 
@@ -38,7 +46,9 @@ def test_a_kernel_compiles_for_hopper_without_spilling_and_leaves_room_for_other
 
 
 def test_prompt_kernels_multiply_on_tensor_cores_by_warp_groups(compiled: dict[str, dict[str, Any]]) -> None:
-    assert {compiled[kernel]["tensor_cores"] for kernel in ("votes", "block-sparse")} == {"wgmma.mma_async"}
+    assert {compiled[kernel]["tensor_cores"] for kernel in ("votes", "expected-weight", "block-sparse")} == {
+        "wgmma.mma_async"
+    }
     assert compiled["paged-decode"]["tensor_cores"] == "mma.sync"
 
 

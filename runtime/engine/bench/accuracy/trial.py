@@ -1,0 +1,122 @@
+"""One prompt prefilled densely on one rank and sparsely on several, and the same questions put to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bench.accuracy.answers import Context, answer, chance, score
+from bench.accuracy.haystack import Haystack, Question
+from csps_engine.comm.group import form_mesh
+from csps_engine.comm.mesh import Mesh
+from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillResult
+from csps_engine.csa.settings import CsaSettings
+from csps_engine.model.llama import Llama
+from csps_engine.pipeline.prefill import PrefillRunner
+
+Answer = TypeVar("Answer")
+
+DEADLINE = timedelta(minutes=10)
+HALF_BYTES = 2
+"""Of an element of 16 bits."""
+
+
+class Moved(NamedTuple):
+    """What sparse attention did in one prompt; shares of what was visible."""
+
+    mass_mean: float
+    mass_p01: float
+    keys: float
+    bytes: float
+    """Of keys and values of 16 bits, as GPUs hold them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The answers to one prompt's questions."""
+
+    tokens: int
+    questions: Sequence[Question]
+    dense: Sequence[Tensor]
+    sparse: Sequence[Tensor]
+    moved: Moved
+
+    def scores(self, task: str, name: str) -> list[float]:
+        """Scores of a task's questions by `name`: chance, dense or sparse."""
+        if name == "chance":
+            return [chance(question) for question in self.questions if question.task == task]
+        ranked = self.dense if name == "dense" else self.sparse
+        pairs = zip(self.questions, ranked, strict=True)
+        return [score(question, row) for question, row in pairs if question.task == task]
+
+
+def run_trial(model: Llama, hay: Haystack, ranks: int, settings: CsaSettings) -> Trial:
+    """Prefill twice, ask twice."""
+    dense, _ = prefill(model, hay.tokens, 1, "dense", settings)
+    before = answer(model, dense, hay.questions)
+    sparse, results = prefill(model, hay.tokens, ranks, "sparse", settings)
+    after = answer(model, sparse, hay.questions)
+    return Trial(len(hay.tokens), hay.questions, before, after, _moved(results, model.config.head_dim))
+
+
+class KvShelf:
+    """A sink of all ranks that keeps the KV of a prompt."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def write(self, layer: int, first_token: int, k: Tensor, v: Tensor) -> None:
+        self._parts[layer, first_token] = (k, v)
+
+    def flush(self) -> None:
+        """Nothing is under way."""
+
+    def context(self, layers: int) -> Context:
+        """K and V of all tokens, by layer."""
+        by_layer = [[self._parts[key] for key in sorted(self._parts) if key[0] == layer] for layer in range(layers)]
+        return [(torch.cat([k for k, _ in parts], 1), torch.cat([v for _, v in parts], 1)) for parts in by_layer]
+
+
+def prefill(
+    model: Llama, tokens: tuple[int, ...], ranks: int, kind: AttentionKind, settings: CsaSettings
+) -> tuple[Context, list[PrefillResult]]:
+    """KV of a prompt, and each rank's result."""
+    shelf, job = KvShelf(), PrefillJob("trial", tokens, attention=kind)
+    results = _on_ranks(ranks, lambda mesh: PrefillRunner(model, mesh, settings).run(job, shelf))
+    return shelf.context(model.config.layers), results
+
+
+def _on_ranks(ranks: int, work: Callable[[Mesh], Answer]) -> list[Answer]:
+    """Ranks as threads, which share one set of weights."""
+    store = dist.HashStore()
+
+    def one(rank: int) -> Answer:
+        mesh = form_mesh(store, rank, ranks, DEADLINE)
+        try:
+            return work(mesh)
+        except BaseException:
+            mesh.abort()
+            raise
+
+    with ThreadPoolExecutor(ranks) as pool:
+        return [future.result() for future in [pool.submit(one, rank) for rank in range(ranks)]]
+
+
+def _moved(results: Sequence[PrefillResult], head_dim: int) -> Moved:
+    reports = [result.sparse for result in results if result.sparse is not None]
+    if not reports:
+        raise ValueError("the prompt is too short for sparse attention: nothing was left out")
+    rows = sum(report.available_rows for report in reports)
+    return Moved(
+        reports[0].mass_mean,
+        reports[0].mass_p01,
+        sum(report.fetched_rows for report in reports) / rows,
+        sum(report.fetched_bytes for report in reports) / (rows * 2 * head_dim * HALF_BYTES),
+    )

@@ -1,0 +1,28 @@
+"""Settings of sparse attention for a rank, from its configuration and the profile beside its model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from csps_engine.config import EngineConfig
+from csps_engine.csa.profile import read_profile
+from csps_engine.csa.settings import CsaSettings
+from csps_engine.model.config import ModelConfig
+
+PROFILE = "sparse-profile.json"
+"""Name of the profile that `csps_engine calibrate` writes, in the folder of the model; it may be absent."""
+
+
+def sparse_settings(config: EngineConfig, model: ModelConfig) -> CsaSettings | None:
+    """None: attention is exact. Raises CsaError for a profile that is not the model's."""
+    limits = config.sparse
+    if limits is None:
+        return None
+    plain = CsaSettings()
+    levels = tuple(dataclasses.replace(level, budget=limits.budget) for level in plain.levels)
+    settings = dataclasses.replace(
+        plain, levels=levels, dense_tokens=limits.min_tokens - 1, quality_floor=limits.quality_floor
+    )
+    folder = config.model_path if config.model_path.is_dir() else config.model_path.parent
+    profile = folder / PROFILE
+    return read_profile(profile, model).apply(settings) if profile.exists() else settings
