@@ -28,6 +28,8 @@ class Holding:
     prompt_tokens: int
     home: int
     places: tuple[Place, ...]
+    shared_pages: int = 0
+    """Leading pages whose KV was there before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Tick:
             document["ended"] = self.ended
         if self.held:
             document["held"] = [
-                [h.request_id, h.version, h.prompt_tokens, h.home, [list(place) for place in h.places]]
+                [h.request_id, h.version, h.prompt_tokens, h.home, [list(place) for place in h.places], h.shared_pages]
                 for h in self.held
             ]
         if self.admitted:
@@ -87,15 +89,7 @@ class Tick:
         if self.rows:
             document["rows"] = [[r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows]
         if self.order is not None:
-            o = self.order
-            document["order"] = [
-                o.request_id,
-                o.token_ids,
-                _pack(o.sampling),
-                o.reservation,
-                o.budget_ms,
-                o.check_layers,
-            ]
+            document["order"] = asdict(self.order)
         document |= _write_moves(self)
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -109,15 +103,15 @@ def tick_from_bytes(payload: bytes) -> Tick:
         sync=document.get("sync", False),
         ended=tuple(document.get("ended", ())),
         held=tuple(
-            Holding(rid, version, prompt, home, tuple(Place(*place) for place in places))
-            for rid, version, prompt, home, places in document.get("held", ())
+            Holding(rid, version, prompt, home, tuple(Place(*place) for place in places), shared)
+            for rid, version, prompt, home, places, shared in document.get("held", ())
         ),
         admitted=tuple(document.get("admitted", ())),
         rows=tuple(
             DecodeRow(rid, home, token, position, Sampling(*sampling))
             for rid, home, token, position, sampling in document.get("rows", ())
         ),
-        order=None if order is None else PrefillOrder(order[0], tuple(order[1]), Sampling(*order[2]), *order[3:]),
+        order=None if order is None else _order(order),
         tickets=tuple(
             MoveTicket(**{**ticket, "slots": tuple(ticket["slots"])}) for ticket in document.get("tickets", ())
         ),
@@ -127,6 +121,11 @@ def tick_from_bytes(payload: bytes) -> Tick:
         closed=tuple(document["closed"]) if "closed" in document else None,
         book=document.get("book"),
     )
+
+
+def _order(document: dict[str, Any]) -> PrefillOrder:
+    tokens, sampling = tuple(document["token_ids"]), Sampling(**document["sampling"])
+    return PrefillOrder(**{**document, "token_ids": tokens, "sampling": sampling})
 
 
 def _write_moves(tick: Tick) -> dict[str, Any]:
