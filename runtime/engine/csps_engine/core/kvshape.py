@@ -13,13 +13,18 @@ DTYPE_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, slots=True)
 class KvShape:
-    """Keys are stored after RoPE, in the interleaved-pairs layout."""
+    """Keys are stored after RoPE, in the interleaved-pairs layout.
+
+    Where a rank is several processes, this is one's part: its own KV heads, sent to its like in other ranks.
+    """
 
     layers: int
     kv_heads: int
     head_dim: int
     dtype: DtypeName
     page_tokens: int = PAGE_TOKENS
+    part: int = 0
+    """Number of the process that holds these heads; its transfer port is so many above its rank's."""
 
     def token_layer_bytes(self) -> int:
         """Bytes of K and V of one token in one layer."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from csps_engine.comm.mesh import Mesh
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.epoch_work import Epoch
-from csps_engine.loop.gathering import gather_numbers
+from csps_engine.loop.gathering import gather_numbers, smallest
 from csps_engine.scheduler.move import MoveCommit, MoveProgress, MoveTicket, TailPage, tail_pages
 from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.ticks import Tick
@@ -61,14 +61,14 @@ class MoveWork:
         mine: list[int] = []
         for ticket in tickets:
             copy = self._copies[ticket.move_id][1] if ticket.move_id in self._copies else None
-            mine += [0, 0, 0] if copy is None else [copy.copied_pages, copy.copied_bytes, int(copy.failed)]
+            mine += [0, 0, 1] if copy is None else [copy.copied_pages, copy.copied_bytes, int(not copy.failed)]
             if copy is not None and copy.failed:
                 log.warning("move %s: %s", ticket.move_id, copy.why_failed)
-        every = gather_numbers(mesh, mine)
+        every = gather_numbers(mesh, mine, smallest)
         said = [every[ticket.source][3 * i : 3 * i + 3] for i, ticket in enumerate(tickets)]
         return {
-            ticket.move_id: MoveProgress(pages, size, bool(failed))
-            for ticket, (pages, size, failed) in zip(tickets, said, strict=True)
+            ticket.move_id: MoveProgress(pages, size, failed=not well)
+            for ticket, (pages, size, well) in zip(tickets, said, strict=True)
         }
 
     def commit(self, commits: Sequence[MoveCommit]) -> float:

@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-import torch
-
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillMode, PrefillResult, Progress, SparseReport
@@ -37,7 +35,7 @@ from csps_engine.wire.generated import FailureCode, PrefillDone, PrefillProgress
 log = logging.getLogger(__name__)
 
 CODES: tuple[FailureCode, ...] = get_args(FailureCode)
-PENDING, ACKNOWLEDGED, FAILED = 0, 1, 2
+ACKNOWLEDGED, PENDING, FAILED = 0, 1, 2
 GO_ON, CANCELLED, LATE = 0, 1, 2
 CHECK_SECONDS = 0.02
 """A prompt that is not wanted any more is computed for about so long."""
@@ -217,10 +215,7 @@ class PrefillWork:
             failure = sink.failure
             state = FAILED if failure is not None else ACKNOWLEDGED if done else PENDING
             code = CODES.index(failure.code) if failure is not None else 0
-            mine = torch.tensor([state, code, sink.acknowledged_bytes], dtype=torch.int64, device=mesh.device)
-            every = torch.empty((mesh.size, 3), dtype=torch.int64, device=mesh.device)
-            mesh.all_gather_into(every, mine).wait()
-            rows = every.tolist()
+            rows = gather_numbers(mesh, [state, code, sink.acknowledged_bytes], _of_rank)
             failed = next((CODES[row[1]] for row in rows if row[0] == FAILED), None)
             if failed is not None or all(row[0] == ACKNOWLEDGED for row in rows):
                 return PushOutcome(kv_bytes=sum(row[2] for row in rows), failed=failed)
@@ -297,6 +292,12 @@ class PrefillWork:
         if epoch is None or not epoch.coordinates:
             return frozenset()
         return self._closed if idle else self._closed - {epoch.members[0].rank_id}
+
+
+def _of_rank(processes: list[list[int]]) -> list[int]:
+    """State, code and bytes of a rank's pushes: it waits for, and fails with, any of its processes."""
+    states, codes, sizes = zip(*processes, strict=True)
+    return [max(states), max(codes), sum(sizes)]
 
 
 def _check_layers(layer_seconds: float) -> int:

@@ -35,13 +35,18 @@ def load_model(
     A shard of a model needs the group that it computes with. Raises ModelError, naming what is at fault, before any
     memory for weights is taken.
     """
-    file = _open(path)
+    return load_shard(open_model(path), form, shard, tensor_group)
+
+
+def load_shard(file: ModelFile, form: WeightForm, shard: Shard, tensor_group: TensorGroup | None) -> Llama:
+    """The same from an open model."""
     config = file.config()
     own = shard.config(config)
     return Llama(own, load_weights(config, file, file.names, form, shard), tensor_group)
 
 
-def _open(path: Path) -> ModelFile:
+def open_model(path: Path) -> ModelFile:
+    """Raises ModelError when there is no model of a known form."""
     file = _find(path)
     return SafetensorsDir(file) if file.is_dir() else GgufFile(file)
 

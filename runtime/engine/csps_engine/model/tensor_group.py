@@ -49,6 +49,22 @@ class MeshTensorGroup:
         return summed.flatten(0, 1)[:tokens]
 
 
+class EpochTensorGroup:
+    """The tensor ranks of a process that outlives their meshes: each epoch brings a new one."""
+
+    def __init__(self) -> None:
+        self._group: MeshTensorGroup | None = None
+
+    def meet(self, mesh: Mesh) -> None:
+        """Sum over this mesh from now on."""
+        self._group = MeshTensorGroup(mesh)
+
+    def sum(self, part: Tensor) -> Tensor:
+        """See TensorGroup."""
+        assert self._group is not None
+        return self._group.sum(part)
+
+
 def _in_order(parts: Tensor) -> Tensor:
     total = parts[0].clone()
     for part in parts[1:]:
