@@ -3,7 +3,8 @@
 gloo's own all-to-all posts a send before the receive from the same peer. The rank that comes later then has its
 "ready to receive" queued behind its data on the one connection between the two, and the peer's data waits for it:
 the two directions of the link take turns. Posted the other way round, both are in use at once. Messages between two
-ranks go in order, so of several collectives under way the first arrives first.
+ranks go in order, so of several collectives under way the first arrives first. They are counted by pair and
+direction: ranks that have nothing for each other need not take part in the same collectives.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+
+TAGS = 1 << 30
+"""Tags of messages to or from one rank before the first is used again."""
 
 
 class Messages:
@@ -33,7 +37,8 @@ class DirectGloo:
         self._group = group
         self._rank = rank
         self._peers = [(rank + step) % size for step in range(1, size)]
-        self._tag = 0
+        self._sent = [0] * size
+        self._received = [0] * size
 
     def alltoall_base(self, out: Tensor, inp: Tensor, out_splits: list[int], in_splits: list[int]) -> Messages:
         """As the group's: rows (dim 0) of `inp` to each rank, rows of `out` from each."""
@@ -51,13 +56,19 @@ class DirectGloo:
         return Messages(works)
 
     def _exchange(self, arriving: Sequence[Tensor], leaving: Sequence[Tensor]) -> list[Any]:
-        self._tag += 1
         receives = [
-            self._group.recv([arriving[peer]], peer, self._tag)
+            self._group.recv([arriving[peer]], peer, _next(self._received, peer))
             for peer in reversed(self._peers)
             if arriving[peer].numel() > 0
         ]
         sends = [
-            self._group.send([leaving[peer]], peer, self._tag) for peer in self._peers if leaving[peer].numel() > 0
+            self._group.send([leaving[peer]], peer, _next(self._sent, peer))
+            for peer in self._peers
+            if leaving[peer].numel() > 0
         ]
         return receives + sends
+
+
+def _next(counts: list[int], peer: int) -> int:
+    counts[peer] = (counts[peer] + 1) % TAGS
+    return counts[peer]

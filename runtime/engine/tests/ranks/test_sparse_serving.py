@@ -57,9 +57,7 @@ def test_a_long_prompt_tells_what_sparse_attention_fetched_and_covered(sparse: G
     assert (len(tokens), ended["reason"]) == (3, "length")
 
 
-def test_a_request_for_dense_attention_is_exact_in_a_sparse_group(
-    sparse: Group, decode: Group, oracle: Oracle
-) -> None:
+def test_a_request_for_dense_attention_is_exact_in_a_sparse_group(sparse: Group, decode: Group, oracle: Oracle) -> None:
     request = Request(prompt_of(1800, seed=32), 6)
     first, done = asked(request, sparse, decode, attention="dense")
     assert "sparse" not in done
