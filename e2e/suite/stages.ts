@@ -1,5 +1,6 @@
 /** The stages of `npm test` in order: what fails fastest comes first. */
 import { join } from "node:path";
+import { ensureBinaries } from "../cluster/binaries.ts";
 import { succeeds } from "../cluster/command.ts";
 import { ensurePackages } from "../cluster/debian.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
@@ -36,6 +37,8 @@ export function stages(root: string, reports: string): Stage[] {
     tool("verify", "nothing", [bin("node"), "crds/generate/main.ts", "--check"]),
     runner("typescript", "etcd, kube-apiserver and redis-server", typescriptReport, countVitest, async () => {
       await ensureRedis();
+      // Compiled here when nothing is cached: no test's hook has the minutes that it takes.
+      await ensureBinaries();
       return {
         argv: [
           bin("vitest"),
