@@ -12,7 +12,9 @@ import sys
 from csps_engine.calibrate.command import calibrate
 from csps_engine.config import DEFAULTS, ConfigError, read_config
 from csps_engine.logs import configure_logs
+from csps_engine.server.follower import follow
 from csps_engine.server.process import serve
+from csps_engine.server.tensor_processes import Following, become_tensor_ranks, own_device
 from csps_engine.wire.generated import RankEnvironment
 
 BAD_CONFIGURATION = 2
@@ -41,8 +43,12 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"csps_engine: {error}", file=sys.stderr)
         return BAD_CONFIGURATION
-    configure_logs(config.log_level, config.rank.rank_id)
-    return asyncio.run(serve(config))
+    own = become_tensor_ranks(config.tensor_parallel)
+    tensor_rank = own.tensor_rank if isinstance(own, Following) else 0
+    if config.backend == "cuda" and config.tensor_parallel > 1:
+        own_device(tensor_rank)
+    configure_logs(config.log_level, config.rank.rank_id + (f"/{tensor_rank}" if tensor_rank else ""))
+    return follow(config, own) if isinstance(own, Following) else asyncio.run(serve(config, own.followers))
 
 
 if __name__ == "__main__":

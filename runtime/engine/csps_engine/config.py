@@ -36,6 +36,8 @@ DEFAULTS: dict[str, str] = {
 
 CPU_KV_BYTES = 512 * 2**20
 
+MAX_TENSOR_PARALLEL = 128
+
 
 class ConfigError(ValueError):
     """One variable, its value and the rule that it breaks."""
@@ -73,8 +75,10 @@ class EngineConfig:
     sp_mode: str
     sparse: SparseLimits | None
     """None: attention is exact."""
+    tensor_parallel: int
+    """Processes that the rank is, each with a device and a shard of the model."""
     kv_bytes: int | None
-    """None: what is left on the device."""
+    """Of all its processes together. None: what is left on the devices."""
     log_level: str
     collective_timeout_ms: int
     """A collective that lasts longer means that a peer is hung: the epoch ends."""
@@ -92,7 +96,7 @@ class EngineConfig:
 def read_config(environment: Mapping[str, str]) -> EngineConfig:
     """Read and check all variables; raises ConfigError for the first bad one."""
     read = _Reader(environment)
-    read.whole("CSPS_TENSOR_PARALLEL", 1, 1, "this engine computes each rank on one device; set the degree to 1")
+    tensor_parallel = read.whole("CSPS_TENSOR_PARALLEL", 1, MAX_TENSOR_PARALLEL)
     backend = read.choice("CSPS_BACKEND")
     # Used where a kernel is chosen (kernels.choice), for the process as a whole; refused here, before anything joins.
     read.one_of("CSPS_KERNELS", ("auto", "torch", "triton"))
@@ -104,8 +108,7 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         control_port=read.whole("CSPS_CONTROL_PORT", 1, 65535),
         transfer_port=read.whole("CSPS_TRANSFER_PORT", 1, 65535),
     )
-    if rank.control_port == rank.transfer_port:
-        raise ConfigError(f"CSPS_TRANSFER_PORT={rank.transfer_port}: must differ from CSPS_CONTROL_PORT")
+    _check_ports(rank, tensor_parallel)
     heartbeat_ms = read.whole("CSPS_HEARTBEAT_MS", 20, 60_000)
     collective_timeout_ms = read.whole("CSPS_COLLECTIVE_TIMEOUT_MS", 200, 600_000)
     if collective_timeout_ms < 3 * heartbeat_ms:
@@ -129,6 +132,7 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         dtype=read.choice("CSPS_DTYPE"),
         sp_mode=read.choice("CSPS_SP_MODE"),
         sparse=_sparse(read),
+        tensor_parallel=tensor_parallel,
         kv_bytes=CPU_KV_BYTES if kv_bytes is None and backend == "cpu" else kv_bytes,
         log_level=read.choice("CSPS_LOG_LEVEL"),
         collective_timeout_ms=collective_timeout_ms,
@@ -136,6 +140,17 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         max_batch=read.whole("CSPS_MAX_BATCH", 1, 4096),
         drain_grace_ms=read.whole("CSPS_DRAIN_GRACE_MS", 0, 3_600_000),
     )
+
+
+def _check_ports(rank: RankRef, tensor_parallel: int) -> None:
+    """Every process of a rank has a transfer port: the rank's and those above it."""
+    first, last = rank.transfer_port, rank.transfer_port + tensor_parallel - 1
+    if first == rank.control_port:
+        raise ConfigError(f"CSPS_TRANSFER_PORT={first}: must differ from CSPS_CONTROL_PORT")
+    if first <= rank.control_port <= last:
+        raise ConfigError(f"CSPS_TRANSFER_PORT={first}: the ports to {last} must not include CSPS_CONTROL_PORT")
+    if last > 65535:
+        raise ConfigError(f"CSPS_TRANSFER_PORT={first}: {tensor_parallel} ports from it on must exist")
 
 
 def _sparse(read: _Reader) -> SparseLimits | None:

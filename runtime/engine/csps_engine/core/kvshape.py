@@ -23,7 +23,7 @@ class KvShape:
     head_dim: int
     dtype: DtypeName
     page_tokens: int = PAGE_TOKENS
-    part: int = 0
+    tensor_rank: int = 0
     """Number of the process that holds these heads; its transfer port is so many above its rank's."""
 
     def token_layer_bytes(self) -> int:

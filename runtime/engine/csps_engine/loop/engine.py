@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from csps_engine.comm.group import form_mesh
 from csps_engine.comm.mesh import Mesh, MeshBroken
 from csps_engine.loop.epoch_work import Epoch, EpochWork
 from csps_engine.loop.inbox import Inbox
 from csps_engine.loop.rendezvous import join_store
+from csps_engine.loop.seat import Seat
 from csps_engine.metrics import Metrics
 from csps_engine.scheduler.ticks import Tick, tick_from_bytes
 
@@ -51,6 +51,7 @@ class EngineThread:
         metrics: Metrics,
         on_formed: Callable[[Epoch], None],
         on_ended: Callable[[Epoch, str, bool], None],
+        seat: Seat | None = None,
     ) -> None:
         self.inbox = Inbox()
         self._work = work
@@ -59,6 +60,7 @@ class EngineThread:
         self._metrics = metrics
         self._on_formed = on_formed
         self._on_ended = on_ended
+        self._seat = seat or Seat()
         self._assigned: tuple[Epoch, Any] | None = None
         self._assigned_at = 0.0
         self._leave_reason: str | None = None
@@ -75,6 +77,7 @@ class EngineThread:
         with self._lock:
             self._assigned = (epoch, store)
             self._assigned_at = time.monotonic()
+        self._seat.assigned(epoch)
         self.break_off()
         self.inbox.put(lambda: None)
 
@@ -140,7 +143,7 @@ class EngineThread:
         proposal, form = epoch.proposal, timedelta(seconds=self._times.form)
         meeting = store or join_store(proposal.store_host, proposal.store_port, form)
         timeout = timedelta(seconds=self._times.collective)
-        mesh = form_mesh(meeting, epoch.rank, len(epoch.members), timeout, self._device)
+        mesh = self._seat.meet(meeting, epoch, timeout, self._device)
         with self._lock:
             self._mesh = mesh
             superseded = self._assigned is not None

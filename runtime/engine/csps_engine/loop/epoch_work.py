@@ -38,7 +38,7 @@ class Epoch:
     proposal: EpochProposal
     rank: int
     """Number in the mesh."""
-    part: int = 0
+    tensor_rank: int = 0
     """Which process of its rank takes part; see seat.py."""
 
     @property
@@ -47,7 +47,7 @@ class Epoch:
 
     @property
     def coordinates(self) -> bool:
-        return self.rank == 0 and self.part == 0
+        return self.rank == 0 and self.tensor_rank == 0
 
     @property
     def members(self) -> list[RankRef]:

@@ -10,8 +10,11 @@ from csps_engine.core.kvshape import KvShape
 SAMPLE_BYTES = 64 * 1024
 
 
-def kv_format(shape: KvShape, model_path: Path) -> str:
-    """Form of the pages, and the model's weights: name, size and both ends of each file stand for its content."""
+def kv_format(shape: KvShape, model_path: Path, tensor_degree: int = 1) -> str:
+    """Form of the pages, and the model's weights: name, size and both ends of each file stand for its content.
+
+    `tensor_degree`: processes that a rank's KV is cut over, written at the end where there are several.
+    """
     digest = hashlib.sha256(shape.format().encode())
     for file in _weight_files(model_path):
         size = file.stat().st_size
@@ -20,7 +23,7 @@ def kv_format(shape: KvShape, model_path: Path) -> str:
             digest.update(content.read(SAMPLE_BYTES))
             content.seek(max(0, size - SAMPLE_BYTES))
             digest.update(content.read(SAMPLE_BYTES))
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32] + (f"-tp{tensor_degree}" if tensor_degree > 1 else "")
 
 
 def _weight_files(path: Path) -> list[Path]:

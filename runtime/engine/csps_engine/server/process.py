@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import web
@@ -15,23 +16,29 @@ from csps_engine.core.kvshape import KvShape
 from csps_engine.loop.rendezvous import bind_collectives
 from csps_engine.loop.reports import ShardReports
 from csps_engine.server.control import ControlHandlers
+from csps_engine.server.crew import Crew
 from csps_engine.server.http import MAX_BODY_BYTES, bearer_token, errors_as_failures
 from csps_engine.server.moving import MovingHandlers
 from csps_engine.server.rank import Rank
 from csps_engine.server.serving import ServingHandlers
+from csps_engine.server.tensor_processes import FollowerHandle
 from csps_engine.state.publisher import StatePublisher
 
 log = logging.getLogger(__name__)
 
+LOST_PROCESS = 3
+"""Exit status when a process of the rank is lost."""
 MEMBER_DRAIN_SECONDS = 6.0
 """How long a member that holds nothing waits for its coordinator to leave it out."""
 
 
-async def serve(config: EngineConfig) -> int:
-    """Run until SIGTERM, and what is handed on then; returns the exit status."""
+async def serve(config: EngineConfig, followers: Sequence[FollowerHandle] = ()) -> int:
+    """Run until SIGTERM, and what is handed on then, or until a follower is lost; returns the exit status."""
     bind_collectives(config.rank.address)
     publisher = StatePublisher(config)
-    rank = Rank(config, partial(_shard_reports, publisher))
+    crew = Crew(followers, config.collective_timeout_ms / 1000)
+    await crew.open()
+    rank = Rank(config, crew, partial(_shard_reports, publisher))
     publisher.watch(rank.state, rank.metrics)
     stopping = asyncio.Event()
 
@@ -61,17 +68,28 @@ async def serve(config: EngineConfig) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
     tasks = [loop.create_task(rank.bring_up()), loop.create_task(publisher.run())]
+    served = loop.create_task(_serve_until(stopping, rank, config.drain_grace_ms / 1000))
+    lost = loop.create_task(crew.lost())
     try:
-        await stopping.wait()
-        await _finish(rank, config.drain_grace_ms / 1000)
+        await asyncio.wait({served, lost}, return_when=asyncio.FIRST_COMPLETED)
+        broken = lost.result() if lost.done() else None
     finally:
-        for task in tasks:
+        for task in (*tasks, served, lost):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, served, lost, return_exceptions=True)
         await rank.close()
         await runner.cleanup()
+        await crew.close()
+    if broken is not None:
+        log.error("%s: the rank ends", broken)
+        return LOST_PROCESS
     log.info("drained")
     return 0
+
+
+async def _serve_until(stopping: asyncio.Event, rank: Rank, grace_seconds: float) -> None:
+    await stopping.wait()
+    await _finish(rank, grace_seconds)
 
 
 def _shard_reports(publisher: StatePublisher, shape: KvShape) -> ShardReports:

@@ -6,42 +6,31 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-
 from csps_engine.config import EngineConfig
-from csps_engine.core.kvshape import DtypeName, KvShape
-from csps_engine.core.plan import PAGE_TOKENS, PrefillMode
-from csps_engine.csa.settings import CsaSettings
-from csps_engine.kv.pool import KvPool
+from csps_engine.core.kvshape import KvShape
+from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.loop.agent import AgentHooks, MembershipAgent
 from csps_engine.loop.engine import EngineThread, EngineTimes
 from csps_engine.loop.epoch_work import Epoch, EpochWork, Load
 from csps_engine.loop.event_board import EventBoard, decode_identity
 from csps_engine.loop.inbox import Inbox
-from csps_engine.loop.kv_identity import kv_format
-from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.peers import Peers
-from csps_engine.loop.pool_reporter import PoolReporter
-from csps_engine.loop.pool_work import PoolParts, PoolWork
-from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
+from csps_engine.loop.pool_work import PoolWork
+from csps_engine.loop.prefill_work import PrefillWork
 from csps_engine.loop.relay import Relay
 from csps_engine.loop.reports import ShardReports
 from csps_engine.loop.standing import Standing
 from csps_engine.membership.departure import Departures
 from csps_engine.membership.roster_book import RosterBook
 from csps_engine.metrics import Metrics
-from csps_engine.model.descriptor import build_descriptor
-from csps_engine.model.llama import Llama
-from csps_engine.model.load import load_model
-from csps_engine.model.weights import WeightForm
 from csps_engine.refusal import not_coordinator, refuse
-from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.request import PoolRequest
-from csps_engine.server.sparse import sparse_settings
-from csps_engine.transfer.receiver import PageStore, TransferServer
+from csps_engine.server.crew import Crew, LeadSeat
+from csps_engine.server.loaded import LoadedModel, load
+from csps_engine.server.work import Outlets, make_pool, make_prefill
+from csps_engine.transfer.receiver import TransferServer
 from csps_engine.wire.generated import RankPhase, RankRef, RankState
 
 log = logging.getLogger(__name__)
@@ -50,49 +39,15 @@ T = TypeVar("T")
 CALL_SECONDS = 30.0
 UNFOLLOWED_SECONDS = 20.0
 """A request that was taken over ends when nobody follows its stream by then."""
-CUDA_KV_SHARE = 0.85
-"""Share of the free device memory that KV pages take when no size is given; the rest is for activations."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    llama: Llama
-    shape: KvShape
-    kv_format: str
-    descriptor: bytes
-    """ModelDescriptor as JSON; a tokenizer is megabytes, so it is encoded once."""
-    sparse: CsaSettings | None
-    """Of prefill; None: attention is exact."""
-
-
-def load(config: EngineConfig) -> LoadedModel:
-    """Read the model from disk; blocking."""
-    name: DtypeName = _dtype(config)
-    device = "cuda" if config.backend == "cuda" else "cpu"
-    llama = load_model(config.model_path, WeightForm(getattr(torch, name), torch.device(device)))
-    if config.context_length > llama.config.context:
-        log.warning(
-            "CSPS_CONTEXT_LENGTH=%d is beyond the %d tokens that the model was trained on: text may degrade",
-            config.context_length,
-            llama.config.context,
-        )
-    shape = llama.config.kv_shape(name)
-    identity = kv_format(shape, config.model_path)
-    descriptor = build_descriptor(config.model_path, config.model_name, config.context_length, identity)
-    return LoadedModel(llama, shape, identity, descriptor.to_json(), sparse_settings(config, llama.config))
-
-
-def _dtype(config: EngineConfig) -> DtypeName:
-    if config.dtype == "float32" or (config.dtype == "auto" and config.backend == "cpu"):
-        return "float32"
-    return "float16" if config.dtype == "float16" else "bfloat16"
 
 
 class Rank:
     """Everything behind the control API. Lives on the event loop; `loaded` parts are None until then."""
 
-    def __init__(self, config: EngineConfig, shards: Callable[[KvShape], ShardReports]) -> None:
+    def __init__(self, config: EngineConfig, crew: Crew, shards: Callable[[KvShape], ShardReports]) -> None:
         self.config = config
+        self.crew = crew
+        self._seat = LeadSeat(crew)
         self.metrics = Metrics()
         self.standing = Standing(self.metrics)
         self.book = RosterBook(config.group, config.role, config.rank)
@@ -111,8 +66,9 @@ class Rank:
     async def bring_up(self) -> None:
         """Load the model and get ready to join epochs; then keep membership going until cancelled."""
         try:
-            model = await asyncio.to_thread(load, self.config)
+            model = await asyncio.to_thread(load, self.config, self._seat)
             await asyncio.to_thread(self._make_work, model)
+            await self.crew.ready()
         except Exception as error:
             log.exception("the model could not be loaded")
             self.standing.failed = f"the model could not be loaded: {error}"
@@ -228,23 +184,14 @@ class Rank:
         await self.peers.close()
 
     def _make_work(self, model: LoadedModel) -> None:
-        config, post = self.config, self.board.post
+        config, part = self.config, model.shard
+        # Of the rank as a whole, whatever it is cut into.
+        shards = self._shards(part.whole.kv_shape(part.shape.dtype))
+        outlets = Outlets(self.board.post, self._take_over, self._hand_over, shards)
         if config.role == "prefill":
-            mode: PrefillMode = "auto"
-            if config.sp_mode in ("allToAll", "kvGather"):
-                mode = "allToAll" if config.sp_mode == "allToAll" else "kvGather"
-            token = config.control_token
-            policy = PrefillPolicy(mode, model.sparse)
-            self.prefill_work = PrefillWork(model.llama, policy, model.shape, token, self.metrics, post)
-            return
-        pool = KvPool(model.shape, self._slots(model.shape), model.llama.device)
-        replica = Replica(model.shape.layers)
-        reporter = PoolReporter(self.metrics, post, self._take_over, self._shards(model.shape))
-        moving = MoveWork(pool, replica, config.control_token)
-        parts = PoolParts(model.llama, pool, replica, reporter, moving)
-        self.pool_work = PoolWork(parts, config.max_batch, self._hand_over)
-        store = PageStore(config.rank.incarnation, replica, pool, self.metrics)
-        self._transfer = TransferServer(config.rank.address, config.rank.transfer_port, config.control_token, store)
+            self.prefill_work = make_prefill(config, part, self.metrics, outlets)
+        else:
+            self.pool_work, self._transfer = make_pool(config, part, self.metrics, outlets)
 
     def _take_over(self, request: PoolRequest) -> None:
         """Engine thread: the stream of a request that another rank coordinated goes on here."""
@@ -263,15 +210,6 @@ class Rank:
         if pool_work is not None and self.board.unfollowed(request_id):
             self.engine_inbox().put(lambda: pool_work.cancel(request_id))
 
-    def _slots(self, shape: KvShape) -> int:
-        size = self.config.kv_bytes
-        if size is None:
-            size = int(CUDA_KV_SHARE * torch.cuda.mem_get_info()[0])
-        slots = size // shape.page_bytes()
-        if slots < 1:
-            raise ValueError(f"{size} bytes hold no KV page of {shape.page_bytes()} bytes; raise CSPS_KV_BYTES")
-        return int(slots)
-
     def _make_engine(self) -> None:
         config, standing, loop = self.config, self.standing, self.loop
         work = self.work
@@ -286,10 +224,11 @@ class Rank:
         self.engine = EngineThread(
             work,
             EngineTimes(config.heartbeat_ms / 1000, config.collective_timeout_ms / 1000),
-            "cuda" if config.backend == "cuda" else "cpu",
+            config.backend,
             self.metrics,
             on_formed=formed,
             on_ended=ended,
+            seat=self._seat,
         )
         inbox = self.engine.inbox
         hooks = AgentHooks(

@@ -102,7 +102,7 @@ class Link:
 
     def _connect(self) -> socket.socket:
         holder = self._errand.holder
-        port = holder.transfer_port + self._errand.shape.part
+        port = holder.transfer_port + self._errand.shape.tensor_rank
         connection = socket.create_connection((holder.address, port), timeout=min(5.0, self._left()))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         send_json(connection, {"token": self._errand.token})

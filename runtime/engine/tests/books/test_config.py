@@ -53,7 +53,7 @@ def test_every_variable_that_the_operator_sets_is_read(environment: dict[str, st
         ("CSPS_TRANSFER_PORT", "9000", "must differ from CSPS_CONTROL_PORT"),
         ("CSPS_CONTEXT_LENGTH", "8k", "must be a whole number"),
         ("CSPS_ADDRESS", "chat-decode-0", "must be an IP address"),
-        ("CSPS_TENSOR_PARALLEL", "2", "must be 1"),
+        ("CSPS_TENSOR_PARALLEL", "0", "must be a whole number from 1 to 128"),
         ("CSPS_MODEL_PATH", "/no/such/model", "no such file or folder"),
         ("CSPS_CONTROL_TOKEN_FILE", "/no/such/token", "no such file or folder"),
         ("CSPS_KV_BYTES", "1", "must be a whole number"),
@@ -64,6 +64,15 @@ def test_a_bad_value_is_named_with_its_rule(environment: dict[str, str], name: s
     with pytest.raises(ConfigError, match=rule) as refused:
         read_config({**environment, name: value})
     assert "CSPS_" in str(refused.value)
+
+
+def test_every_process_of_a_rank_has_a_transfer_port(environment: dict[str, str]) -> None:
+    cut = {**environment, "CSPS_TENSOR_PARALLEL": "4", "CSPS_CONTROL_PORT": "9005"}
+    assert read_config(cut).tensor_parallel == 4
+    with pytest.raises(ConfigError, match="CSPS_TRANSFER_PORT=9002: the ports to 9005 must not include"):
+        read_config({**cut, "CSPS_TRANSFER_PORT": "9002"})
+    with pytest.raises(ConfigError, match="CSPS_TRANSFER_PORT=65533: 4 ports from it on must exist"):
+        read_config({**cut, "CSPS_TRANSFER_PORT": "65533"})
 
 
 def test_an_empty_token_file_is_refused(environment: dict[str, str]) -> None:
@@ -85,9 +94,9 @@ def run_engine(arguments: list[str], environment: dict[str, str]) -> subprocess.
 
 
 def test_the_process_ends_with_status_2_and_one_sentence(environment: dict[str, str]) -> None:
-    ended = run_engine([], {**environment, "CSPS_TENSOR_PARALLEL": "4"})
+    ended = run_engine([], {**environment, "CSPS_TENSOR_PARALLEL": "4x"})
     assert ended.returncode == 2
-    assert ended.stderr.startswith("csps_engine: CSPS_TENSOR_PARALLEL=4: must be 1")
+    assert ended.stderr.startswith("csps_engine: CSPS_TENSOR_PARALLEL=4x: must be a whole number")
     assert len(ended.stderr.splitlines()) == 1
 
 

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,17 @@ class Place:
     """Ranks start as in a pod, from nothing."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int = 1) -> int:
+    """The first of so many ports in a row."""
+    while True:
+        with ExitStack() as probes:
+            first = probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in range(first + 1, first + count):
+                    probes.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return int(first)
 
 
 class RankProcess:
@@ -47,7 +55,8 @@ class RankProcess:
 
     def start(self) -> None:
         self.incarnation = str(uuid.uuid4())
-        self.control_port, self.transfer_port = free_port(), free_port()
+        self.control_port = free_ports()
+        self.transfer_port = free_ports(int(self.place.settings.get("CSPS_TENSOR_PARALLEL", "1")))
         token_file = self.place.folder / "token"
         # Written once: a rank that starts meanwhile would read the file while it is empty.
         if not token_file.exists():
@@ -84,6 +93,11 @@ class RankProcess:
 
     def state(self) -> dict[str, Any]:
         return self.api.get("/v1/state").body
+
+    def followers(self) -> list[int]:
+        """Pids of the other processes of the rank, where it is several."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

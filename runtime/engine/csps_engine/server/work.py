@@ -1,0 +1,70 @@
+"""What a process of a rank does in epochs, assembled: prefill, or pages with their transfer port and decode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from csps_engine.config import EngineConfig
+from csps_engine.core.kvshape import KvShape
+from csps_engine.core.plan import PrefillMode
+from csps_engine.kv.pool import KvPool
+from csps_engine.loop.move_work import MoveWork
+from csps_engine.loop.pool_reporter import PoolReporter
+from csps_engine.loop.pool_work import HandOver, PoolParts, PoolWork
+from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
+from csps_engine.loop.reports import NO_REPORTS, PostEvents, ShardReports, TakeOver
+from csps_engine.metrics import Metrics
+from csps_engine.scheduler.replica import Replica
+from csps_engine.server.loaded import LoadedShard
+from csps_engine.transfer.receiver import PageStore, TransferServer
+
+CUDA_KV_SHARE = 0.85
+"""Share of the free device memory that KV pages take when no size is given; the rest is for activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """To whom the work tells what happens to requests. Called on the engine thread."""
+
+    post: PostEvents
+    take_over: TakeOver
+    hand_over: HandOver
+    shards: ShardReports
+
+
+UNHEARD = Outlets(post=lambda _: None, take_over=lambda _: None, hand_over=lambda _: None, shards=NO_REPORTS)
+"""Of a process that only follows: process 0 of its rank tells the same."""
+
+
+def make_prefill(config: EngineConfig, model: LoadedShard, metrics: Metrics, outlets: Outlets) -> PrefillWork:
+    mode: PrefillMode = "auto"
+    if config.sp_mode in ("allToAll", "kvGather"):
+        mode = "allToAll" if config.sp_mode == "allToAll" else "kvGather"
+    policy = PrefillPolicy(mode, model.sparse)
+    return PrefillWork(model.llama, policy, model.shape, config.control_token, metrics, outlets.post)
+
+
+def make_pool(
+    config: EngineConfig, model: LoadedShard, metrics: Metrics, outlets: Outlets
+) -> tuple[PoolWork, TransferServer]:
+    """Raises ValueError when there is no room for a page."""
+    pool = KvPool(model.shape, _slots(config, model.shape), model.llama.device)
+    replica = Replica(model.shape.layers)
+    reporter = PoolReporter(metrics, outlets.post, outlets.take_over, outlets.shards)
+    moving = MoveWork(pool, replica, config.control_token)
+    parts = PoolParts(model.llama, pool, replica, reporter, moving)
+    store = PageStore(config.rank.incarnation, replica, pool, metrics)
+    port = config.rank.transfer_port + model.shape.tensor_rank
+    transfer = TransferServer(config.rank.address, port, config.control_token, store)
+    return PoolWork(parts, config.max_batch, outlets.hand_over), transfer
+
+
+def _slots(config: EngineConfig, shape: KvShape) -> int:
+    size = config.kv_bytes
+    size = int(CUDA_KV_SHARE * torch.cuda.mem_get_info()[0]) if size is None else size // config.tensor_parallel
+    slots = size // shape.page_bytes()
+    if slots < 1:
+        raise ValueError(f"{size} bytes hold no KV page of {shape.page_bytes()} bytes; raise CSPS_KV_BYTES")
+    return int(slots)
