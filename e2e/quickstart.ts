@@ -58,7 +58,7 @@ async function hasRelease(cluster: Cluster): Promise<boolean> {
 
 /** Asks, prints, and returns the model's name. */
 async function ask(cluster: Cluster): Promise<string> {
-  const gateway = await forward(cluster, NAMESPACE, `${DEPLOYMENT}-gateway`, GATEWAY_PORT);
+  const gateway = await forward(cluster, NAMESPACE, `service/${DEPLOYMENT}-gateway`, GATEWAY_PORT);
   try {
     const [model] = await servedModels(gateway.url);
     if (model === undefined) throw new Error("the endpoint names no model");

@@ -1,4 +1,4 @@
-/** A port of this machine that leads to a Service of the cluster. */
+/** A port of this machine that leads to a Service or a pod of the cluster. */
 import { spawn } from "node:child_process";
 import type { Cluster } from "../cluster/cluster.ts";
 
@@ -10,16 +10,11 @@ export interface Forward {
 
 const DEADLINE_MS = 30_000;
 
-/** Forwards a free port on 127.0.0.1 to `service` (`<name>:<port>`) by way of the API server. */
-export function forward(
-  cluster: Cluster,
-  namespace: string,
-  service: string,
-  port: number,
-): Promise<Forward> {
+/** Forwards a free port on 127.0.0.1 to a port of `service/<name>` or `pod/<name>` by way of the API server. */
+export function forward(cluster: Cluster, namespace: string, target: string, port: number): Promise<Forward> {
   const context = cluster.context === undefined ? [] : ["--context", cluster.context];
   const access = ["--kubeconfig", cluster.kubeconfigPath, ...context, "-n", namespace];
-  const args = [...access, "port-forward", "--address", "127.0.0.1", `service/${service}`, `:${port}`];
+  const args = [...access, "port-forward", "--address", "127.0.0.1", target, `:${port}`];
   const child = spawn(cluster.kubectlPath, args, { stdio: ["ignore", "pipe", "pipe"] });
   const close = (): void => {
     process.off("exit", close);
@@ -30,7 +25,7 @@ export function forward(
     let output = "";
     const timer = setTimeout(() => {
       close();
-      reject(new Error(`port-forward to ${service} not ready within ${DEADLINE_MS / 1000} s: ${output}`));
+      reject(new Error(`port-forward to ${target} not ready within ${DEADLINE_MS / 1000} s: ${output}`));
     }, DEADLINE_MS);
     const read = (chunk: Buffer): void => {
       output = (output + chunk.toString()).slice(-2_000);
@@ -44,7 +39,7 @@ export function forward(
     child.once("error", reject);
     child.once("exit", () => {
       clearTimeout(timer);
-      reject(new Error(`port-forward to ${service} ended: ${output}`));
+      reject(new Error(`port-forward to ${target} ended: ${output}`));
     });
   });
 }

@@ -2,36 +2,26 @@
  * Acceptance of the autoscaler on ranks that serve: a load step adds a group and a rank, its end removes them without a
  * failed request; Advise only speaks; an HPA drives the same counts through /scale.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { load } from "js-yaml";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Forward } from "../quickstart/forward.ts";
 import { demand, eventually } from "./eventually.ts";
 import { complete } from "./gateway.ts";
 import { metricAdapter } from "./metricAdapter.ts";
 import { story } from "./prompts.ts";
+import { applySample, CPU_RANK, removeSample, untilSize } from "./sample.ts";
 import { conditionOf, deployment, kubectl, MODEL, openGateway, world } from "./world.ts";
 
 const MINUTE = 60_000;
 const NAME = "elastic";
-const RANK = {
-  resources: { requests: { cpu: "50m", memory: "700Mi" }, limits: { memory: "1536Mi" } },
-  terminationGracePeriodSeconds: 30,
-};
 
 let door: Forward;
 
-/** The quickstart's model on ranks without GPUs, which the deployment that is served has all of. */
-async function manifest(autoscaling: object): Promise<string> {
-  const text = await readFile(join(import.meta.dirname, "..", "..", "manifests", "quickstart.yaml"), "utf8");
-  const object = load(text) as { metadata: { name: string }; spec: Record<string, unknown> };
-  object.metadata.name = NAME;
-  Object.assign(object.spec, {
-    prefill: { groups: 1, rank: RANK },
+async function apply(autoscaling: object): Promise<void> {
+  await applySample(NAME, {
+    prefill: { groups: 1, rank: CPU_RANK },
     // Six requests of some 400 tokens fill it; a second rank is needed before they wait.
-    decode: { ranks: 1, kvCacheMemory: "128Mi", rank: RANK },
+    decode: { ranks: 1, kvCacheMemory: "128Mi", rank: CPU_RANK },
     slo: { ttftMs: 1_500, tbtMs: 2_000 },
     autoscaling: {
       groups: { max: 2 },
@@ -39,21 +29,6 @@ async function manifest(autoscaling: object): Promise<string> {
       ...{ intervalSeconds: 2, windowSeconds: 10, stabilizationSeconds: 6, queueDrainSeconds: 5 },
       ...autoscaling,
     },
-  });
-  return JSON.stringify(object);
-}
-
-async function apply(autoscaling: object): Promise<void> {
-  const text = await manifest(autoscaling);
-  await kubectl(["apply", "--server-side", "-n", world.namespace, "-f", "-"], text);
-}
-
-async function untilSize(size: string, deadlineMs: number): Promise<void> {
-  await eventually(`${NAME} to have ${size}`, deadlineMs, async () => {
-    const { status } = await deployment(NAME);
-    const now = `${status.groupsReady ?? "?"} groups, ${status.decodeRanksReady ?? "?"} ranks`;
-    const said = conditionOf({ metadata: (await deployment(NAME)).metadata, status }, "AutoscalingActive");
-    demand(now === size, `${now}; ${said.reason}: ${said.message}`);
   });
 }
 
@@ -97,14 +72,13 @@ function crowd(clients: number, pauseMs = 3_000): Crowd {
 
 beforeAll(async () => {
   await apply({ mode: "Enforce" });
-  await untilSize(ONE, 3 * MINUTE);
+  await untilSize(NAME, ONE, 3 * MINUTE);
   door = await openGateway(NAME);
 }, 5 * MINUTE);
 
 afterAll(async () => {
   door.close();
-  const target = ["cspsdeployment", NAME, "-n", world.namespace, "--ignore-not-found"];
-  await kubectl(["delete", ...target, "--wait=true", "--timeout=60s"]);
+  await removeSample(NAME);
 }, 2 * MINUTE);
 
 test(
@@ -113,11 +87,11 @@ test(
   async () => {
     const clients = crowd(6);
     const began = Date.now();
-    await untilSize(TWO, 2 * MINUTE);
+    await untilSize(NAME, TWO, 2 * MINUTE);
     console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
     clients.leave(1);
     const left = Date.now();
-    await untilSize(ONE, 2 * MINUTE);
+    await untilSize(NAME, ONE, 2 * MINUTE);
     console.log(`   shrunk after ${Math.round((Date.now() - left) / 1000)} s`);
     const whole = await clients.gone();
     console.log(`   ${whole} requests, all whole`);
@@ -137,7 +111,7 @@ test("advice changes nothing and says what it would do", { timeout: 3 * MINUTE }
     demand(said.message.startsWith("advice only: "), said.message);
     demand(said.reason === "ScaleUp" || said.reason === "SLOInfeasible", `${said.reason}: ${said.message}`);
   });
-  await untilSize(ONE, 1_000);
+  await untilSize(NAME, ONE, 1_000);
   await clients.gone();
 });
 
@@ -161,9 +135,9 @@ test("an HPA drives the counts through /scale", { timeout: 5 * MINUTE }, async (
   for (const text of adapter) await kubectl(["apply", "--server-side", "-f", "-"], text);
   try {
     const clients = crowd(4);
-    await untilSize("1/1 groups, 2/2 ranks", 2 * MINUTE);
+    await untilSize(NAME, "1/1 groups, 2/2 ranks", 2 * MINUTE);
     await clients.gone();
-    await untilSize(ONE, 2 * MINUTE);
+    await untilSize(NAME, ONE, 2 * MINUTE);
   } finally {
     for (const text of adapter)
       await kubectl(["delete", "--ignore-not-found", "--wait=false", "-f", "-"], text);

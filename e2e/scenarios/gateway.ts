@@ -4,6 +4,7 @@ import { z } from "zod";
 const chunk = z.object({
   choices: z.array(z.object({ text: z.string().default(""), finish_reason: z.string().nullish() })),
   usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }).nullish(),
+  csps: z.object({ recoveries: z.int() }).optional(),
 });
 
 export interface Completion {
@@ -15,6 +16,8 @@ export interface Completion {
   readonly totalMs: number;
   /** Longest time between two chunks. */
   readonly longestPauseMs: number;
+  /** How often the gateway went on elsewhere. */
+  readonly recoveries: number;
 }
 
 export interface CompletionRequest {
@@ -54,6 +57,7 @@ export async function complete(
   let usage = { prompt_tokens: 0, completion_tokens: 0 };
   let firstTokenMs = 0;
   let longestPauseMs = 0;
+  let recoveries = 0;
   let last = Date.now();
   for await (const data of serverSentEvents(response.body)) {
     if (data === "[DONE]") break;
@@ -69,6 +73,7 @@ export async function complete(
     text += event.choices[0]?.text ?? "";
     finishReason = event.choices[0]?.finish_reason ?? finishReason;
     usage = event.usage ?? usage;
+    recoveries = event.csps?.recoveries ?? recoveries;
   }
   if (finishReason === "")
     throw new Error(`the stream ended without a finish reason after ${text.length} characters`);
@@ -80,6 +85,7 @@ export async function complete(
     firstTokenMs,
     totalMs: Date.now() - began,
     longestPauseMs,
+    recoveries,
   };
 }
 

@@ -111,6 +111,10 @@ export async function healthy(deadlineMs: number): Promise<void> {
 
 export async function openGateway(name: string = world.deployment): Promise<Forward> {
   return await eventually("a port-forward to the gateway", 60_000, () =>
-    forward(access, world.namespace, `${name}-gateway`, GATEWAY_PORT),
+    forward(access, world.namespace, `service/${name}-gateway`, GATEWAY_PORT),
   );
+}
+
+export async function openPod(name: string, port: number): Promise<Forward> {
+  return await forward(access, world.namespace, `pod/${name}`, port);
 }

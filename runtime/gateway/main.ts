@@ -14,6 +14,7 @@ import { createDegrees } from "./ranks/degrees.ts";
 import { createModelSource } from "./ranks/modelSource.ts";
 import { createRankView } from "./ranks/rankView.ts";
 import { createAdmission } from "./serving/admission.ts";
+import { countRecoveries } from "./serving/recovery.ts";
 import { defaultPatience } from "./serving/generation.ts";
 import { serve } from "./serve.ts";
 import type { Settings } from "./settings.ts";
@@ -28,6 +29,7 @@ async function start(settings: Settings): Promise<void> {
   const client = createRankClient({ token: readToken });
   const clusterState = openClusterState(settings, metrics);
   const degrees = createDegrees(clusterState);
+  const recovered = countRecoveries(metrics, Date.now);
   const view = createRankView({
     client,
     find: rankFinder(settings.CSPS_RANKS_HOST, settings.CSPS_CONTROL_PORT),
@@ -55,9 +57,9 @@ async function start(settings: Settings): Promise<void> {
         wantedDegree: (tokens) => degrees.wanted(tokens),
       }),
       patience: defaultPatience,
-      recovered(cause, requestId) {
-        metrics.recoveries.inc({ cause });
-        log.warn("a generation goes on elsewhere", { requestId, cause });
+      recovered(recovery) {
+        log.warn("a generation goes on elsewhere", { ...recovery });
+        return recovered(recovery);
       },
     },
     model: createModelSource(client, view, log.warn),

@@ -58,6 +58,17 @@ export function createMetrics(classes: readonly LengthClass[] = oneClass) {
       labelNames: ["cause"] as const,
       registers,
     }),
+    recoveryPause: new Histogram({
+      name: "csps_gateway_recovery_pause_seconds",
+      help: "From the loss of a generation's ranks, once noticed, to its next token",
+      buckets: secondsFromMillis,
+      registers,
+    }),
+    recoveryTokens: new Counter({
+      name: "csps_gateway_recovery_tokens_total",
+      help: "Tokens of prompts and answers that were prefilled again",
+      registers,
+    }),
     stateCalls: new Counter({
       name: "csps_gateway_state_calls_total",
       help: "Calls to Redis by verb and outcome",

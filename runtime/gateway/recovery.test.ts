@@ -90,6 +90,8 @@ describe("a stream whose ranks are lost", () => {
       first?.requestId,
     );
     expect(await bench.metric('csps_gateway_recoveries_total{cause="lost_pages"}')).toBe("1");
+    expect(await bench.metric("csps_gateway_recovery_pause_seconds_count")).toBe("1");
+    expect(await bench.metric("csps_gateway_recovery_tokens_total")).toBe(String(second?.tokenIds.length));
   });
 
   it("survives more faults than attempts, as long as it gets on in between", async () => {

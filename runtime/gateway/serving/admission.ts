@@ -6,6 +6,7 @@ import { ApiError, outOfPages, unavailable } from "../api/apiError.ts";
 import type { RankView } from "../ranks/rankView.ts";
 import type { Route } from "../ranks/route.ts";
 import { rankRoutes } from "../ranks/route.ts";
+import { createPrefixMemory, keysOf } from "./prefixMemory.ts";
 
 export interface Admission {
   /** Reserves pages for the request somewhere; throws the refusal that the client is to see. */
@@ -16,7 +17,7 @@ export interface Admission {
 
 export interface AdmissionQuestion {
   readonly requestId: string;
-  readonly promptTokens: number;
+  readonly promptIds: readonly number[];
   readonly maxNewTokens: number;
   readonly leaseMs: number;
   /** How long to wait for pages or for a group. */
@@ -44,20 +45,24 @@ export function createAdmission(deps: {
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
+  const prefixes = createPrefixMemory();
   let routedMs = Number.NEGATIVE_INFINITY;
 
   async function admit(question: AdmissionQuestion): Promise<Admitted> {
     const deadline = now() + question.waitMs;
+    const promptTokens = question.promptIds.length;
+    const keys = keysOf(question.promptIds);
     let full: RankFailure | undefined;
     for (;;) {
       const routes = rankRoutes(view.groups(), {
-        promptTokens: question.promptTokens,
-        wantedDegree: deps.wantedDegree?.(question.promptTokens) ?? 1,
+        promptTokens,
+        wantedDegree: deps.wantedDegree?.(promptTokens) ?? 1,
         nowMs: now(),
         inFlight: (group) => inFlight.get(group) ?? 0,
+        heldShare: ({ group, kvFormat, pageTokens }) => prefixes.share(group, keys(kvFormat, pageTokens)),
       });
       if (routes.length > 0) routedMs = now();
-      const outcome = await reserveOn(routes, question);
+      const outcome = await reserveOn(routes, question, keys);
       if (!(outcome instanceof RankFailure) && outcome !== undefined) return outcome;
       full = outcome ?? (routes.length === 0 ? undefined : full);
       const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
@@ -70,7 +75,8 @@ export function createAdmission(deps: {
   /** Asks each pool once, the best route to it first; returns why the last full one refused, if any did. */
   async function reserveOn(
     routes: readonly Route[],
-    { requestId, promptTokens, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
+    { requestId, promptIds, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
+    keys: ReturnType<typeof keysOf>,
   ): Promise<Admitted | RankFailure | undefined> {
     const asked = new Set<string>();
     let full: RankFailure | undefined;
@@ -78,8 +84,12 @@ export function createAdmission(deps: {
       if (asked.has(route.pool.group)) continue;
       asked.add(route.pool.group);
       try {
-        const body = { requestId, promptTokens, maxNewTokens, leaseMs };
-        return { route, reservation: await client.reserve(route.pool.coordinator, body, { signal }) };
+        const { group, kvFormat, pageTokens, coordinator } = route.pool;
+        const pageKeys = keys(kvFormat, pageTokens);
+        const body = { requestId, promptTokens: promptIds.length, maxNewTokens, leaseMs, pageKeys };
+        const reservation = await client.reserve(coordinator, body, { signal });
+        prefixes.note(group, pageKeys);
+        return { route, reservation };
       } catch (error) {
         if (!(error instanceof RankFailure)) throw error;
         if (isFinal(error)) throw finalError(error);

@@ -18,15 +18,27 @@ export interface GenerateDeps {
   readonly view: RankView;
   readonly admission: Admission;
   readonly patience: Patience;
-  /** Told the cause of each recovery. */
-  readonly recovered: (cause: string, requestId: string) => void;
+  /** Told of each recovery when its cause is noticed; returns what to call at the next token. */
+  readonly recovered: (recovery: Recovery) => () => void;
+}
+
+/** A generation that goes on elsewhere. */
+export interface Recovery {
+  readonly cause: string;
+  readonly requestId: string;
+  /** Of the prompt and the answer so far: they are prefilled again. */
+  readonly tokens: number;
 }
 
 /** Where one attempt stands: what it has of the answer and whether it got past its prefill. */
 interface Progress {
   readonly tokenIds: number[];
   decoded: boolean;
+  /** Its prefill was exact, so that other prompts may share its KV. */
+  exact: boolean;
   reason: "stop" | "length" | undefined;
+  /** To be called at the next token: the generation speaks again. */
+  resumed: (() => void) | undefined;
 }
 
 /** Yields tokens until the end; throws an ApiError, or the signal's reason. */
@@ -35,16 +47,16 @@ export async function* generate(
   order: GenerationOrder,
 ): AsyncGenerator<GenerationEvent, void, undefined> {
   const { patience, admission, client, view } = deps;
-  const progress: Progress = { tokenIds: [], decoded: false, reason: undefined };
+  const progress: Progress = { tokenIds: [], decoded: false, exact: false, reason: undefined, resumed: undefined };
   let failures = 0;
   for (let attempt = 0; ; attempt += 1) {
     const requestId = `${order.id}.${String(attempt)}`;
-    const promptTokens = order.promptIds.length + progress.tokenIds.length;
+    const promptIds = [...order.promptIds, ...progress.tokenIds];
     const admitted = await admission.admit({
       requestId,
-      promptTokens,
+      promptIds,
       maxNewTokens: order.maxNewTokens - progress.tokenIds.length,
-      leaseMs: leaseMs(promptTokens),
+      leaseMs: leaseMs(promptIds.length),
       waitMs: attempt === 0 ? patience.queueMs : patience.stallMs,
       underWay: attempt > 0,
       signal: order.signal,
@@ -64,7 +76,9 @@ export async function* generate(
       failures = progress.decoded ? 1 : failures + 1;
       if (failures >= patience.attempts || isHopeless(error)) throw exhausted(error, failures);
       order.trace.recoveries += 1;
-      deps.recovered(error.code, order.id);
+      const tokens = order.promptIds.length + progress.tokenIds.length;
+      const resumed = deps.recovered({ cause: error.code, requestId: order.id, tokens });
+      progress.resumed ??= resumed;
       const { group, pool } = admitted.route;
       for (const { coordinator } of [group, pool]) {
         if (targetName(coordinator) === error.target) view.suspect(coordinator.rankId);
@@ -106,6 +120,7 @@ async function* runAttempt(
       sampling: order.sampling,
       maxNewTokens: order.maxNewTokens - progress.tokenIds.length,
       stopTokenIds: [...order.stopTokenIds],
+      shareable: progress.exact,
     };
     let expected = 1;
     const options = { idleMs: deps.patience.decodeIdleMs, signal: watch.signal };
@@ -155,7 +170,12 @@ async function* prefill(
     const options = { idleMs: patience.prefillIdleMs, signal: watch.signal };
     for await (const event of client.prefill(coordinator, body, options)) {
       if (event.type === "progress") yield event;
-      else if (event.type === "done") order.trace.prefillRanks = event.ranks;
+      else if (event.type === "done") {
+        order.trace.prefillRanks = event.ranks;
+        // A later attempt reuses what this gateway has put there itself.
+        if (order.trace.recoveries === 0) order.trace.cachedTokens = event.reusedTokens ?? 0;
+        progress.exact = event.sparse === undefined;
+      }
       else if (firstToken === undefined) {
         firstToken = event.tokenId;
         yield take(event, progress);
@@ -170,6 +190,8 @@ async function* prefill(
 
 function take({ tokenId, logprob, topLogprobs }: TokenEvent, progress: Progress): GenerationEvent {
   progress.tokenIds.push(tokenId);
+  progress.resumed?.();
+  progress.resumed = undefined;
   const token: GeneratedToken = {
     tokenId,
     ...(logprob === undefined ? {} : { logprob }),

@@ -28,10 +28,12 @@ export interface GenerationTrace {
   decodeRanks: readonly string[];
   /** How often it went on elsewhere. */
   recoveries: number;
+  /** Prompt tokens whose KV the pool held already. */
+  cachedTokens: number;
 }
 
 export function emptyTrace(): GenerationTrace {
-  return { prefillRanks: [], decodeRanks: [], recoveries: 0 };
+  return { prefillRanks: [], decodeRanks: [], recoveries: 0, cachedTokens: 0 };
 }
 
 export type GenerationEvent =

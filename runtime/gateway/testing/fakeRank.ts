@@ -53,6 +53,8 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
   const calls: { verb: string; body: unknown }[] = [];
   const faults: Fault[] = [];
   const held = new Map<string, number>();
+  const keysOf = new Map<string, readonly string[]>();
+  const keyed = new Set<string>();
   const says: Partial<RankState> = {};
 
   const server = createServer((request, response) => {
@@ -141,7 +143,7 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
   }
 
   function reserve(response: ServerResponse, body: unknown, fault: Fault | undefined): void {
-    const { requestId, promptTokens } = reserveRequest.parse(body);
+    const { requestId, promptTokens, pageKeys = [] } = reserveRequest.parse(body);
     if (fault !== undefined) {
       meet(fault, response);
       return;
@@ -153,13 +155,17 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
       return;
     }
     held.set(requestId, needed);
+    keysOf.set(requestId, pageKeys);
+    const known = pageKeys.findIndex((key) => !keyed.has(key));
+    const most = Math.floor((promptTokens - 1) / pageTokens);
+    const sharedPages = Math.min(most, known === -1 ? pageKeys.length : known);
     const places = Array.from({ length: needed }, (_, page) => ({ page, rankId: name, slot: page }));
     const granted = { requestId, epoch: 1, homeRank: name, holders: [self], pages: places, pageTokens };
-    response.end(JSON.stringify({ ...granted, kvFormat: descriptor.kvFormat }));
+    response.end(JSON.stringify({ ...granted, kvFormat: descriptor.kvFormat, pageKeys, sharedPages }));
   }
 
   function prefill(response: ServerResponse, body: unknown, fault: Fault | undefined): void {
-    const { tokenIds, requestId, sampling } = prefillRequest.parse(body);
+    const { tokenIds, requestId, sampling, reservation } = prefillRequest.parse(body);
     line(response, { type: "progress", layersDone: 1, layers: 2 });
     if (fault !== undefined) {
       meet(fault, response);
@@ -167,18 +173,21 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
     }
     world.kv.set(requestId, tokenIds);
     line(response, tokenEvent(0, nextToken(tokenIds, world.script), sampling.logprobs));
-    line(response, { type: "done", degree: 1, ranks: [name], computeMs: 1, kvBytesPushed: 1 });
+    const reusedTokens = pageTokens * (reservation.sharedPages ?? 0);
+    line(response, { type: "done", degree: 1, ranks: [name], computeMs: 1, kvBytesPushed: 1, reusedTokens });
     response.end();
   }
 
   async function decode(response: ServerResponse, body: unknown, fault: Fault | undefined): Promise<void> {
-    const { requestId, firstToken, sampling, maxNewTokens, stopTokenIds } = decodeRequest.parse(body);
+    const asked = decodeRequest.parse(body);
+    const { requestId, firstToken, sampling, maxNewTokens, stopTokenIds } = asked;
     const kv = world.kv.get(requestId);
     if (kv === undefined || !held.has(requestId)) {
       refuse(response, 404, { code: "unknown_request", message: "no such reservation" });
       return;
     }
     response.flushHeaders();
+    if (asked.shareable === true) for (const key of keysOf.get(requestId) ?? []) keyed.add(key);
     const tokens = [...kv, firstToken];
     let reason = "length";
     for (let count = 0; count < maxNewTokens && reason !== "stop"; count += 1) {

@@ -14,6 +14,7 @@ import { createModelSource } from "../ranks/modelSource.ts";
 import type { RankView } from "../ranks/rankView.ts";
 import { createRankView } from "../ranks/rankView.ts";
 import { createAdmission } from "../serving/admission.ts";
+import { countRecoveries } from "../serving/recovery.ts";
 import type { Patience } from "../serving/generation.ts";
 import { serve } from "../serve.ts";
 import type { Serving } from "../serve.ts";
@@ -72,6 +73,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
   const hosts = [...ranks.values()].map((rank) => `${rank.address}:${String(rank.controlPort)}`).join(",");
   const recoveries: string[] = [];
   const metrics = createMetrics(settings.classes);
+  const counted = countRecoveries(metrics, Date.now);
   const view = createRankView({
     client,
     find: rankFinder(hosts === "" ? "127.0.0.1:1" : hosts, 9000),
@@ -86,9 +88,9 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
       view,
       admission: createAdmission({ client, view, now: Date.now }),
       patience: { ...testPatience, ...settings.patience },
-      recovered: (cause) => {
-        recoveries.push(cause);
-        metrics.recoveries.inc({ cause });
+      recovered: (recovery) => {
+        recoveries.push(recovery.cause);
+        return counted(recovery);
       },
     },
     model: createModelSource(client, view, () => undefined),

@@ -1,0 +1,141 @@
+/**
+ * Acceptance of the rebalancer on ranks that serve: twelve streams whose pages all lie on one of three ranks are
+ * evened out while they run. What is compared was measured in the same run: before the rebalancer is enabled, while
+ * it moves pages, and after.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Forward } from "../quickstart/forward.ts";
+import { demand, eventually } from "./eventually.ts";
+import { complete, type Completion } from "./gateway.ts";
+import { gather, openPool, operatorsMoves, type PoolAccess } from "./pool.ts";
+import { percentile, type PoolRecord, recordPool, type Sample, tokensPerSecond } from "./poolRecord.ts";
+import { story } from "./prompts.ts";
+import { applySample, CPU_RANK, removeSample, untilSize } from "./sample.ts";
+import { kubectl, MODEL, openGateway, world } from "./world.ts";
+
+const MINUTE = 60_000;
+const NAME = "even";
+const STREAMS = 12;
+const TOKENS = 320;
+/** Tokens of each stream that a window before and after the moves lasts. */
+const WINDOW_TOKENS = 24;
+
+let door: Forward;
+let pool: PoolAccess;
+
+beforeAll(async () => {
+  await applySample(NAME, {
+    prefill: { groups: 1, rank: CPU_RANK },
+    // One rank holds all that twelve streams need.
+    decode: { ranks: 3, kvCacheMemory: "512Mi", rank: CPU_RANK, rebalance: { mode: "Disabled" } },
+  });
+  await untilSize(NAME, "1/1 groups, 3/3 ranks", 3 * MINUTE);
+  door = await openGateway(NAME);
+  pool = await openPool(NAME);
+}, 5 * MINUTE);
+
+afterAll(async () => {
+  door.close();
+  await pool.close();
+  await removeSample(NAME);
+}, 2 * MINUTE);
+
+async function balancing(mode: "Enabled" | "Disabled"): Promise<void> {
+  const patch = JSON.stringify({ spec: { decode: { rebalance: { mode } } } });
+  await kubectl(["patch", "cspsdeployment", NAME, "-n", world.namespace, "--type=merge", "-p", patch]);
+}
+
+function streams(): Promise<Completion[]> {
+  const prompts = Array.from(
+    { length: STREAMS },
+    (_, index) => `Part ${index + 1}. ${story(90 + 10 * index)}`,
+  );
+  return Promise.all(
+    prompts.map((prompt) => complete(door.url, MODEL, { prompt, maxTokens: TOKENS }, 6 * MINUTE)),
+  );
+}
+
+/** Waits until every stream has gone on by so many tokens; returns the samples of that time. */
+async function window(record: PoolRecord, tokens: number): Promise<readonly Sample[]> {
+  const began = record.samples.length;
+  return await eventually(
+    `${tokens} tokens of each stream`,
+    2 * MINUTE,
+    () => {
+      const seen = record.samples.slice(began);
+      const told = (seen.at(0)?.remaining ?? 0) - (seen.at(-1)?.remaining ?? 0);
+      demand(told >= tokens * STREAMS, `${told} tokens so far`);
+      return Promise.resolve(seen);
+    },
+    100,
+  );
+}
+
+/** From the moment that the rebalancer may move until it has evened the pool out and moves no more. */
+async function untilEven(record: PoolRecord, uneven: number): Promise<readonly Sample[]> {
+  const began = record.samples.length;
+  await eventually(
+    "the pool to be even",
+    MINUTE,
+    () => {
+      const last = record.samples.slice(Math.max(began, record.samples.length - 5));
+      const still = last.length === 5 && last.every((one) => one.copying === 0);
+      const now = last.at(-1)?.imbalance ?? uneven;
+      demand(still && now < 0.4 * uneven, `the imbalance is ${now.toFixed(2)}`);
+      return Promise.resolve();
+    },
+    100,
+  );
+  return record.samples.slice(began);
+}
+
+const worst = (samples: readonly Sample[]): number =>
+  percentile(
+    samples.map((one) => one.imbalance),
+    95,
+  );
+
+test(
+  "twelve streams on one rank of three are evened out while they run, and none notices",
+  { timeout: 10 * MINUTE },
+  async () => {
+    const undisturbed = await streams();
+    const running = streams();
+    // Looked at in the end; until then a failure must not end the process.
+    running.catch(() => undefined);
+    await eventually("all streams to be decoded", 2 * MINUTE, async () => {
+      const { requests } = await pool.inventory();
+      demand(requests.filter((one) => one.decoding && one.settled).length === STREAMS, `${requests.length}`);
+    });
+    await gather(pool, `${NAME}-decode-0`, MINUTE);
+    const record = recordPool(pool);
+    const before = await window(record, WINDOW_TOKENS);
+    await balancing("Enabled");
+    const during = await untilEven(record, worst(before));
+    const after = await window(record, WINDOW_TOKENS);
+    await record.stop();
+    const moves = operatorsMoves(await pool.inventory());
+    const moved = await running;
+
+    const rates = [before, during, after].map(tokensPerSecond);
+    const stepMs = percentile(
+      during.map((one) => one.stepMs),
+      50,
+    );
+    const stalls = moves.map((move) => move.stallMs);
+    const mebibytes = moves.reduce((sum, move) => sum + move.totalBytes, 0) / 2 ** 20;
+    console.log(
+      `   P95 imbalance ${worst(before).toFixed(2)} before, ${worst(after).toFixed(2)} after; ` +
+        `${moves.length} moves of ${mebibytes.toFixed(0)} MiB\n` +
+        `   tokens/s ${rates.map((rate) => rate.toFixed(1)).join(" before, ")} after: ` +
+        `${((100 * (rates[1] ?? 0)) / (rates[0] ?? 1)).toFixed(0)} % during moves of before\n` +
+        `   stall per move p50 ${percentile(stalls, 50).toFixed(1)} ms, p99 ${percentile(stalls, 99).toFixed(1)} ms; ` +
+        `a step takes ${stepMs.toFixed(0)} ms; longest pause ${Math.max(...moved.map((one) => one.longestPauseMs))} ms, ` +
+        `${Math.max(...undisturbed.map((one) => one.longestPauseMs))} ms without moves`,
+    );
+    expect(moves.length).toBeGreaterThan(0);
+    expect(worst(after)).toBeLessThanOrEqual(0.4 * worst(before));
+    expect(moved.map((one) => one.text)).toEqual(undisturbed.map((one) => one.text));
+    expect(moved.map((one) => one.recoveries)).toEqual(moved.map(() => 0));
+  },
+);

@@ -1,0 +1,159 @@
+/** What operator and nodes may do to streams: under load the operator is killed, a node stops, a node is cordoned. */
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { up } from "../cluster/cluster.ts";
+import { run } from "../cluster/command.ts";
+import { GPU_RESOURCE, GPUS_PER_WORKER } from "../cluster/topology.ts";
+import type { Forward } from "../quickstart/forward.ts";
+import { demand, eventually } from "./eventually.ts";
+import {
+  deletePod,
+  expectWhole,
+  healed,
+  killProcesses,
+  operatorPods,
+  seconds,
+  stream,
+  streamsThrough,
+  TALKATIVE,
+} from "./faults.ts";
+import type { Completion } from "./gateway.ts";
+import { isReady, type Pod } from "./objects.ts";
+import { openPool, operatorsMoves } from "./pool.ts";
+import { healthy, kubectl, nodes, openGateway, pods, rankPods, world } from "./world.ts";
+
+const MINUTE = 60_000;
+
+let door: Forward;
+let undisturbed: Completion;
+
+beforeAll(async () => {
+  await healthy(4 * MINUTE);
+  const first = await openGateway();
+  undisturbed = await stream(first.url);
+  first.close();
+}, 6 * MINUTE);
+
+beforeEach(async () => {
+  await healthy(4 * MINUTE);
+  door = await openGateway();
+}, 6 * MINUTE);
+
+afterEach(() => {
+  door.close();
+});
+
+/** Waits until the rank's name belongs to another pod, and returns it. */
+async function successorOf({ metadata: { name, uid } }: Pod, deadlineMs: number): Promise<Pod> {
+  return await eventually(`another pod ${name}`, deadlineMs, async () => {
+    const now = (await rankPods("decode")).find((pod) => pod.metadata.name === name);
+    demand(now !== undefined && now.metadata.uid !== uid, "the rank's pod is not replaced yet");
+    return now;
+  });
+}
+
+test(
+  "streams do not notice the kill -9 of the operator, which comes back and heals",
+  { timeout: 10 * MINUTE },
+  async () => {
+    const [operator] = await operatorPods();
+    const [rank] = await rankPods("decode");
+    if (operator === undefined || rank === undefined) throw new Error("there is no operator or no rank");
+    let killedMs = 0;
+    const outcomes = await streamsThrough(door.url, async () => {
+      killedMs = Date.now();
+      await killProcesses(operator);
+    });
+    expectWhole(outcomes, undisturbed);
+    await deletePod(rank.metadata.name, world.namespace);
+    await successorOf(rank, 2 * MINUTE);
+    console.log(`   a rank was replaced ${seconds(killedMs)} after the operator was killed`);
+    await healed(killedMs, 4 * MINUTE);
+  },
+);
+
+test("a stopped node is survived and its ranks return", { timeout: 15 * MINUTE }, async () => {
+  const ranks = [...(await rankPods("prefill")), ...(await rankPods("decode"))];
+  const others = await pods(`csps.io/deployment=${world.deployment},csps.io/role=gateway`);
+  const gatewayNodes = new Set(others.map((pod) => pod.spec.nodeName));
+  const victim = ranks
+    .map((pod) => pod.spec.nodeName)
+    .find((node) => node !== undefined && !gatewayNodes.has(node));
+  expect(victim).toBeDefined();
+  if (victim === undefined) return;
+  let stoppedMs = 0;
+  const outcomes = await streamsThrough(door.url, async () => {
+    stoppedMs = Date.now();
+    await run("docker", ["stop", "--time=0", victim], { timeoutMs: MINUTE });
+  });
+  try {
+    for (const outcome of outcomes) {
+      if (outcome.kind === "whole") expect(outcome.completion.text).toBe(undisturbed.text);
+      else expect(outcome.message).toMatch(/the stream carried an error: \{"message":"[^"]{20,}/);
+    }
+    const answer = await eventually(
+      "the deployment to answer without the node",
+      4 * MINUTE,
+      () => stream(door.url),
+      2_000,
+    );
+    expect(answer.text).toBe(undisturbed.text);
+  } finally {
+    await run("docker", ["start", victim], { timeoutMs: MINUTE });
+  }
+  await eventually(`node ${victim} to be Ready`, 4 * MINUTE, async () => {
+    const node = (await nodes()).get(victim);
+    demand(node !== undefined && isReady(node), "it is not Ready yet");
+  });
+  // Advertises the node's GPUs again, which a device plugin would do on a real one.
+  await up(world.cluster);
+  await healed(stoppedMs, 6 * MINUTE);
+});
+
+async function giveGpus(node: string, count: number): Promise<void> {
+  const path = `/status/capacity/${GPU_RESOURCE.replace("/", "~1")}`;
+  const patch = JSON.stringify([{ op: "add", path, value: String(count) }]);
+  await kubectl(["patch", "node", node, "--subresource=status", "--type=json", "-p", patch]);
+}
+
+test(
+  "a cordoned node's rank hands its pages over and leaves; no stream is broken off",
+  { timeout: 10 * MINUTE },
+  async () => {
+    const [stays, leaves] = (await rankPods("decode")).sort((a, b) =>
+      a.metadata.name.localeCompare(b.metadata.name),
+    );
+    const [elsewhere, cordoned] = [stays?.spec.nodeName, leaves?.spec.nodeName];
+    if (leaves === undefined || elsewhere === undefined || cordoned === undefined)
+      throw new Error("there are no two decode ranks on nodes");
+    const pool = await openPool(world.deployment);
+    const long = { ...TALKATIVE, maxTokens: 2 * TALKATIVE.maxTokens };
+    const calm = await stream(door.url, long);
+    const before = operatorsMoves(await pool.inventory()).length;
+    // Every other GPU is taken: the rank needs one to go to.
+    await giveGpus(elsewhere, 2 * GPUS_PER_WORKER);
+    try {
+      const fault = async (): Promise<void> => {
+        const cordonedMs = Date.now();
+        await kubectl(["cordon", cordoned]);
+        const successor = await successorOf(leaves, 2 * MINUTE);
+        console.log(`   the rank had left ${seconds(cordonedMs)} after the cordon`);
+        expect(successor.spec.nodeName ?? "").not.toBe(cordoned);
+      };
+      const outcomes = await streamsThrough(door.url, fault, long);
+      expectWhole(outcomes, calm);
+      for (const outcome of outcomes) expect(outcome).toMatchObject({ completion: { recoveries: 0 } });
+      const moves = operatorsMoves(await pool.inventory()).slice(before);
+      console.log(`   ${moves.length} moves emptied it`);
+      expect(moves.map((move) => move.from)).toContain(leaves.metadata.name);
+      await healthy(4 * MINUTE);
+    } finally {
+      await pool.close();
+      await kubectl(["uncordon", cordoned]);
+      await giveGpus(elsewhere, GPUS_PER_WORKER);
+    }
+    // Back to one rank a node.
+    await deletePod(leaves.metadata.name, world.namespace);
+    await successorOf(leaves, 2 * MINUTE);
+    await healthy(4 * MINUTE);
+  },
+);

@@ -1,0 +1,136 @@
+/** Faults that scenarios bring about, and streams that go through them. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
+import { run } from "../cluster/command.ts";
+import { complete, type Completion, type CompletionRequest } from "./gateway.ts";
+import { demand, eventually } from "./eventually.ts";
+import { isReady, listOf, type Pod, podShape } from "./objects.ts";
+import { story } from "./prompts.ts";
+import { get, healthy, kubectl, MODEL, pods, world } from "./world.ts";
+
+const MINUTE = 60_000;
+const STREAMS = 6;
+/** The fault comes when the streams are in full flow. */
+const CALM_MS = 4_000;
+
+/** Spends its time decoding. */
+export const TALKATIVE: CompletionRequest = { prompt: story(150), maxTokens: 160 };
+/** Spends its time in prefill: several of them queue for longer than it takes until the fault comes. */
+export const LONG_WINDED: CompletionRequest = { prompt: story(1000), maxTokens: 24 };
+
+export type Outcome =
+  | { readonly kind: "whole"; readonly completion: Completion }
+  | { readonly kind: "refused"; readonly message: string };
+
+export async function stream(url: string, request = TALKATIVE): Promise<Completion> {
+  return await complete(url, MODEL, request, 4 * MINUTE);
+}
+
+/** Streams with a fault in their midst; each ends whole or with an error that says something. */
+export async function streamsThrough(
+  url: string,
+  fault: () => Promise<void>,
+  request = TALKATIVE,
+): Promise<Outcome[]> {
+  const streams = Array.from({ length: STREAMS }, async (): Promise<Outcome> => {
+    try {
+      return { kind: "whole", completion: await stream(url, request) };
+    } catch (error) {
+      return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
+    }
+  });
+  await sleep(CALM_MS);
+  await fault();
+  const outcomes = await Promise.all(streams);
+  const whole = outcomes.flatMap((one) => (one.kind === "whole" ? [one.completion] : []));
+  const pauses = whole.map((one) => one.longestPauseMs);
+  const recoveries = whole.reduce((sum, one) => sum + one.recoveries, 0);
+  console.log(
+    `   ${whole.length} of ${STREAMS} streams whole, ${recoveries} went on elsewhere, ` +
+      `longest pause ${Math.max(0, ...pauses)} ms`,
+  );
+  for (const outcome of outcomes)
+    if (outcome.kind === "refused") console.log(`   stream refused: ${outcome.message}`);
+  return outcomes;
+}
+
+/** Every stream is whole and says what it says without a fault. */
+export function expectWhole(outcomes: readonly Outcome[], undisturbed: Completion): void {
+  for (const outcome of outcomes)
+    expect(outcome).toMatchObject({ kind: "whole", completion: { text: undisturbed.text } });
+}
+
+/** Waits until the deployment is whole and says how long after `sinceMs` it was. */
+export async function healed(sinceMs: number, deadlineMs: number): Promise<void> {
+  await healthy(deadlineMs);
+  console.log(`   whole again after ${seconds(sinceMs)}`);
+}
+
+/** Since then. */
+export function seconds(sinceMs: number): string {
+  return `${((Date.now() - sinceMs) / 1000).toFixed(1)} s`;
+}
+
+export async function deletePod(name: string, namespace: string): Promise<void> {
+  await kubectl(["delete", "pod", name, "-n", namespace, "--grace-period=0", "--force", "--wait=false"]);
+}
+
+/** kill -9 of every process of a pod's containers, from its node: nobody is told. */
+export async function killProcesses({ metadata: { name }, spec: { nodeName } }: Pod): Promise<void> {
+  const script = [
+    "for process in /proc/[0-9]*; do",
+    `  tr '\\0' '\\n' <"$process/environ" 2>/dev/null | grep -qx "HOSTNAME=$1" && kill -9 "\${process#/proc/}"`,
+    "done; true",
+  ].join("\n");
+  await run("docker", ["exec", nodeName ?? "", "sh", "-c", script, "kill", name], { timeoutMs: MINUTE });
+}
+
+const STATE = `csps.io/deployment=${world.deployment},csps.io/role=state`;
+
+export async function redisPod(): Promise<Pod> {
+  const [pod] = await pods(STATE);
+  if (pod === undefined) throw new Error("there is no Redis pod");
+  return pod;
+}
+
+/** Answer of `redis-cli words…` inside a Redis pod. */
+export async function askRedis({ metadata: { name } }: Pod, ...words: string[]): Promise<string> {
+  const script = `REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/redis.conf) redis-cli "$@"`;
+  const inside = ["exec", "-n", world.namespace, name, "--", "sh", "-c", script];
+  return (await kubectl([...inside, "redis-cli", ...words])).trim();
+}
+
+/** Requests and ranks that the index tells of. */
+export interface Index {
+  readonly requests: readonly string[];
+  readonly ranks: number;
+}
+
+export async function readIndex(redis: Pod): Promise<Index> {
+  const key = (name: string): string => `csps:{${world.namespace}/${world.deployment}}:${name}`;
+  const [requests, ranks] = [
+    await askRedis(redis, "HKEYS", key("shards")),
+    await askRedis(redis, "HLEN", key("ranks")),
+  ];
+  return {
+    requests: requests
+      .split("\n")
+      .filter((one) => one !== "")
+      .toSorted(),
+    ranks: Number(ranks),
+  };
+}
+
+/** Waits until a Redis of another pod is Ready. */
+export async function newRedis(before: Pod): Promise<Pod> {
+  return await eventually("a new Redis pod", 2 * MINUTE, async () => {
+    const now = await redisPod();
+    demand(now.metadata.uid !== before.metadata.uid && isReady(now), "it is not Ready yet");
+    return now;
+  });
+}
+
+export async function operatorPods(): Promise<Pod[]> {
+  const selector = ["-n", world.operatorNamespace, "-l", "app.kubernetes.io/component=operator"];
+  return (await get(listOf(podShape), "pods", ...selector)).items;
+}

@@ -1,0 +1,66 @@
+/** What happens to a decode pool over time: samples of its inventory, and figures of a window of them. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { memoryImbalance, type PoolAccess } from "./pool.ts";
+
+const EVERY_MS = 300;
+
+export interface Sample {
+  readonly atMs: number;
+  readonly imbalance: number;
+  /** Tokens that the requests of the pool may still produce, together. */
+  readonly remaining: number;
+  readonly requests: number;
+  /** Moves that are being copied. */
+  readonly copying: number;
+  readonly stepMs: number;
+}
+
+export interface PoolRecord {
+  readonly samples: readonly Sample[];
+  /** Ends sampling; throws what went wrong. */
+  stop(): Promise<void>;
+}
+
+export function recordPool(pool: PoolAccess): PoolRecord {
+  const samples: Sample[] = [];
+  const look = async (): Promise<void> => {
+    const inventory = await pool.inventory();
+    samples.push({
+      atMs: Date.now(),
+      imbalance: memoryImbalance(inventory),
+      remaining: inventory.requests.reduce((sum, one) => sum + one.remainingTokens, 0),
+      requests: inventory.requests.length,
+      copying: inventory.moves.filter((move) => move.phase === "copying").length,
+      stepMs: inventory.stepMs,
+    });
+  };
+  const ended = new AbortController();
+  const sampling = (async () => {
+    while (!ended.signal.aborted) {
+      await look();
+      await sleep(EVERY_MS);
+    }
+  })();
+  // Looked at when it is stopped; until then a failure must not end the process.
+  sampling.catch(() => undefined);
+  return {
+    samples,
+    async stop() {
+      ended.abort();
+      await sampling;
+    },
+  };
+}
+
+/** Smallest value that so many percent of all do not exceed. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
+}
+
+/** Of samples between which no request came or went. */
+export function tokensPerSecond(samples: readonly Sample[]): number {
+  const [first, last] = [samples.at(0), samples.at(-1)];
+  if (first === undefined || last === undefined || last.atMs === first.atMs) return 0;
+  return ((first.remaining - last.remaining) / (last.atMs - first.atMs)) * 1000;
+}
