@@ -40,7 +40,7 @@ async function answerWhole(deps: AnswerDeps, run: Run): Promise<void> {
     choices: pieces.map(({ text, tokens, reason }, index) =>
       question.form.whole({ index, text, tokens, offset: 0 }, reason, speech.table, question.wantLogprobs),
     ),
-    usage: usage(run.promptTokens, completionTokens),
+    usage: usage(run, completionTokens),
     csps: whereaboutsOf(run),
   });
 }

@@ -27,7 +27,7 @@ export async function answerInEvents(deps: AnswerDeps, run: Run): Promise<void> 
     );
     if (question.includeUsage) {
       const total = counts.reduce((sum, count) => sum + count, 0);
-      await writer.data(chunk([], { usage: usage(run.promptTokens, total) }));
+      await writer.data(chunk([], { usage: usage(run, total) }));
     }
     writer.done();
   } catch (error) {

@@ -1,7 +1,7 @@
 /** What an answer is made of: the question, its choices under way, and what is known of where they run. */
 import { randomInt } from "node:crypto";
 import { badRequest, contextLengthExceeded } from "./api/apiError.ts";
-import type { AnswerForm } from "./api/answerForm.ts";
+import type { AnswerForm, Usage } from "./api/answerForm.ts";
 import { whereabouts } from "./api/answerForm.ts";
 import { countedChoice } from "./demand/countedChoice.ts";
 import type { Exchange } from "./http/exchange.ts";
@@ -134,11 +134,13 @@ function newTokensFor(promptIds: readonly number[], question: Question, { descri
   return wanted;
 }
 
-export function usage(promptTokens: number, completionTokens: number): object {
+export function usage(run: Run, completionTokens: number): Usage {
+  const { promptTokens } = run;
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: wholeTrace(run).cachedTokens },
   };
 }
 
@@ -150,6 +152,7 @@ function wholeTrace({ choices }: Run): GenerationTrace {
     prefillRanks: each(({ prefillRanks }) => prefillRanks),
     decodeRanks: each(({ decodeRanks }) => decodeRanks),
     recoveries: choices.reduce((sum, { trace }) => sum + trace.recoveries, 0),
+    cachedTokens: choices.reduce((sum, { trace }) => sum + trace.cachedTokens, 0),
   };
 }
 

@@ -59,6 +59,18 @@ class Metrics:
             buckets=STALL_BUCKETS,
             registry=registry,
         )
+        self.prefix_queries = Counter(
+            "csps_prefix_cache_queries", "Prompt tokens that were looked for in the pool", registry=registry
+        )
+        self.prefix_hits = Counter(
+            "csps_prefix_cache_hits", "Prompt tokens whose KV was in the pool already", registry=registry
+        )
+        self.prefix_evictions = Counter(
+            "csps_prefix_cache_evictions", "KV pages of earlier prompts that gave way", registry=registry
+        )
+        self.prefix_pages = Gauge(
+            "csps_prefix_cache_pages", "KV pages that prompts of the pool may share", registry=registry
+        )
         self.sparse_fetched = Counter(
             "csps_sparse_fetched_bytes",
             "Keys and values that sparse prefill fetched from other ranks",

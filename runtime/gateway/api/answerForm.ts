@@ -9,6 +9,10 @@ export interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
+  readonly prompt_tokens_details: {
+    /** Tokens whose keys and values were reused instead of computed. */
+    readonly cached_tokens: number;
+  };
 }
 
 /** A field that is not of OpenAI's API and that its clients pass over: where the answer was made. */

@@ -80,6 +80,16 @@ describe("the choice of a route", () => {
     expect(best(groups, { inFlight: (group) => (group === "p" ? 2 : 0) })).toBe("q → d");
   });
 
+  it("takes a prompt to the pool that holds its beginning, unless that one has no room", () => {
+    const heldShare = ({ group }: ServingGroup): number => (group === "e" ? 0.8 : 0);
+    const groups = [aGroup({ group: "p" }), pool];
+    const roomy = aGroup({ group: "e", role: "decode", pagesFree: 60 });
+    expect(best([...groups, roomy], { heldShare })).toBe("p → e");
+    expect(best([...groups, roomy])).toBe("p → d");
+    const full = aGroup({ group: "e", role: "decode", pagesFree: 0, running: 40 });
+    expect(best([...groups, full], { heldShare })).toBe("p → d");
+  });
+
   it("scores between 0 and 1", () => {
     const worst = aGroup({ group: "p", waiting: 1e9, servingSinceMs: 60_000 });
     const full = aGroup({ group: "d", role: "decode", pagesFree: 0, pagesTotal: 0, waiting: 1e9 });

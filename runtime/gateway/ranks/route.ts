@@ -11,6 +11,8 @@ export interface RouteQuestion {
   readonly nowMs: number;
   /** Requests of this gateway in the group that its last state does not show yet. */
   readonly inFlight: (group: string) => number;
+  /** Share of the prompt's pages that a pool seems to hold already, 0 to 1; absent: unknown. */
+  readonly heldShare?: (pool: ServingGroup) => number;
 }
 
 export interface Route {
@@ -35,6 +37,12 @@ const scorers: readonly Scorer[] = [
       const left = pool.pagesFree - pagesFor(promptTokens, pool.pageTokens);
       return pool.pagesTotal === 0 ? 0 : clamp(left / pool.pagesTotal);
     },
+  },
+  {
+    name: "prefixHit",
+    weight: 2,
+    // What a pool holds is neither computed nor pushed again.
+    score: ({ pool }, { heldShare }) => clamp(heldShare?.(pool) ?? 0),
   },
   {
     name: "prefillQueue",

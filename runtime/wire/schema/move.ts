@@ -31,6 +31,11 @@ export const inventoryRank = z
     scanBytesPerStep: z.int().min(0).describe("Bytes of KV that the next decode step reads on this rank"),
     ageMs: z.int().min(0).describe("Since the incarnation joined the pool"),
     draining: z.boolean().describe("It gets no new pages"),
+    keyedPages: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Pages that prompts may share; those that no request holds count as free, for they give way"),
   })
   .describe("A rank of a pool and what it holds");
 

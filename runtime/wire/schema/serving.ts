@@ -9,6 +9,12 @@ import { rankRef } from "./identity.ts";
 
 const requestId = z.string().min(1).max(128).describe("Chosen by the gateway; idempotent in every verb");
 const tokenId = z.int().min(0);
+const pageKeys = z
+  .array(z.string().length(32))
+  .optional()
+  .describe(
+    "Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each, chained from the kvFormat. Absent: nothing is shared",
+  );
 
 export const sampling = z
   .object({
@@ -42,6 +48,7 @@ export const reserveRequest = z
       .min(0)
       .optional()
       .describe("How long it may wait in line for pages, first come first served; absent: not at all"),
+    pageKeys,
   })
   .describe("POST /v1/reserve, gateway to pool coordinator: KV pages for a prompt, under a lease");
 
@@ -68,6 +75,12 @@ export const reservation = z
       .describe("Of the prompt, in order; pages for new tokens are assigned while decoding"),
     pageTokens: z.int().min(1),
     kvFormat: z.string(),
+    pageKeys,
+    sharedPages: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Leading pages whose KV is there already: it is read, and nobody pushes it. Absent: 0"),
   })
   .describe("Answer of POST /v1/reserve: the page map that the prefill group pushes KV to");
 
@@ -131,6 +144,11 @@ export const prefillDone = z
     ranks: z.array(z.string()),
     computeMs: z.number().min(0),
     kvBytesPushed: z.int().min(0),
+    reusedTokens: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Prompt tokens whose KV was read from the pool instead of computed. Absent: 0"),
     sparse: sparseSummary.optional().describe("Absent when attention was exact"),
   })
   .describe("Last event of a prefill: its KV lies acknowledged in the reserved pages");
@@ -151,6 +169,12 @@ export const decodeRequest = z
     sampling,
     maxNewTokens: z.int().min(0).describe("Tokens still wanted after firstToken"),
     stopTokenIds: z.array(tokenId).describe("The stream ends after one of these is produced; it is reported"),
+    shareable: z
+      .boolean()
+      .optional()
+      .describe(
+        "The prompt's KV is exact: its full pages may serve other prompts that begin alike. Absent: no",
+      ),
   })
   .describe("POST /v1/decode, gateway to pool coordinator; answered by NDJSON of DecodeEvent");
 

@@ -41,6 +41,7 @@ def describe_pool(facts: PoolFacts, now: float) -> PoolInventory:
             scan_bytes_per_step=scanned[member.rank_id] * page_bytes // PAGE_TOKENS,
             age_ms=int(1000 * (now - facts.joined[member.rank_id])),
             draining=member.rank_id in book.closed,
+            keyed_pages=book.ledger.keyed_of(member.rank_id),
         )
         for member in book.members.values()
     ]

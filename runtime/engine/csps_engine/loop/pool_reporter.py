@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from csps_engine.core.plan import SampledToken, Sampling
+from csps_engine.core.plan import PAGE_TOKENS, SampledToken, Sampling
 from csps_engine.loop.reports import PostEvents, ShardReports, TakeOver, error_event, token_event
 from csps_engine.metrics import Metrics
+from csps_engine.scheduler.page_ledger import PageLedger
 from csps_engine.scheduler.request import PoolRequest
 from csps_engine.wire.generated import DecodeDone, FailureCode, WireMessage
 
@@ -21,10 +22,23 @@ class PoolReporter:
         self._shards = shards
         self._last_token_at: dict[str, float] = {}
         self._events: list[tuple[str, WireMessage]] = []
+        self._evicted = 0
 
     def held(self, request: PoolRequest) -> None:
         """Pages were reserved, or moved."""
         self._shards.put(request)
+
+    def reused(self, request: PoolRequest) -> None:
+        """Pages were reserved for a prompt, some of them shared."""
+        if request.keys:
+            self._metrics.prefix_queries.inc(request.prompt_tokens)
+            self._metrics.prefix_hits.inc(request.shared_pages * PAGE_TOKENS)
+
+    def kept(self, ledger: PageLedger) -> None:
+        """How the cache of prompts stands; on a rank that coordinates nothing it is empty."""
+        self._metrics.prefix_pages.set(ledger.keyed_count)
+        self._metrics.prefix_evictions.inc(ledger.evicted - self._evicted)
+        self._evicted = ledger.evicted
 
     def freed(self, request_id: str) -> None:
         """Pages were freed."""

@@ -17,13 +17,13 @@ from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import StepPlan, StepResult
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.epoch_work import Epoch, Load
-from csps_engine.loop.gathering import gather_numbers
+from csps_engine.loop.gathering import gather_numbers, smallest
 from csps_engine.loop.load_meter import DecodeStep, LoadMeter, Queued
 from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.pool_inventory import PoolFacts, describe_move, describe_pool
 from csps_engine.loop.pool_moves import PoolMoves
 from csps_engine.loop.pool_reporter import PoolReporter
-from csps_engine.loop.reservations import Reservations
+from csps_engine.loop.reservations import Reservations, Wish
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.contracts import Decode
 from csps_engine.pipeline.decode import DecodeRunner
@@ -78,22 +78,17 @@ class PoolWork:
         self.meter = LoadMeter()
         self.load = Load(pages_total=self._pool.slots, pages_free=self._pool.slots)
 
-    def reserve(
-        self, request_id: str, lengths: tuple[int, int], lease_ms: int, wait_ms: int = 0
-    ) -> Future[PoolRequest]:
-        """Resolves once every member knows the reservation of `lengths` (prompt, answer); raises Refused.
-
-        While pages lack, it waits in line for up to `wait_ms`.
-        """
+    def reserve(self, wish: Wish) -> Future[PoolRequest]:
+        """Resolves once every member knows the reservation; raises Refused. While pages lack, it waits in line."""
         self._require_epoch()
         if not self._book.open_ranks:
             raise refuse("draining", "every rank of this pool is leaving", 1000)
-        known = self._book.requests.get(request_id)
-        if known is not None and (known.prompt_tokens, known.max_new_tokens) != lengths:
+        known = self._book.requests.get(wish.request_id)
+        if known is not None and (known.prompt_tokens, known.max_new_tokens) != wish.lengths:
             if known.phase == "decoding":
-                raise refuse("bad_request", f"requestId: {request_id} is being decoded with other lengths")
-            self._drop(request_id)
-        future = self._reservations.ask(request_id, lengths, lease_ms, wait_ms, time.monotonic())
+                raise refuse("bad_request", f"requestId: {wish.request_id} is being decoded with other lengths")
+            self._drop(wish.request_id)
+        future = self._reservations.ask(wish, time.monotonic())
         self._tell_reserved()
         self._count()
         return future
@@ -151,7 +146,7 @@ class PoolWork:
         self._runner = DecodeRunner(self._model, mesh, self._pool)
         self._moving.start_epoch(epoch, mesh)
         self._ended = []
-        pages = gather_numbers(mesh, [self._pool.slots])
+        pages = gather_numbers(mesh, [self._pool.slots], smallest)
         members = [
             PoolMember(member.rank_id, member.incarnation, count)
             for member, (count,) in zip(epoch.members, pages, strict=True)
@@ -221,7 +216,8 @@ class PoolWork:
             if tick.admitted:
                 self._check_complete(tick.admitted, mesh)
             result = self._step(tick, runner) if tick.rows else None
-            if result is None and not tick.admitted:
+            # Also after new holdings: a step may pass by a process of a rank, and its KV may come at once.
+            if tick.held or (result is None and not tick.admitted):
                 mesh.barrier()
         # Every member switched: what comes now may use the new map, and the old slots are free.
         for request in self._moves.confirm(stall, time.monotonic()) if self._coordinates else ():
@@ -301,7 +297,7 @@ class PoolWork:
                 self._reporter.failed(request_id, "lost_pages", f"{pages} pages of the prompt's KV did not arrive")
                 self._drop(request_id)
             else:
-                request.checked = True
+                self._book.settle(request_id)
 
     def _settle(self, tick: Tick, result: StepResult) -> None:
         """Coordinator: hand out the step's tokens."""
@@ -334,7 +330,7 @@ class PoolWork:
         if self._inherited is None:
             return
         handed = read_handover(self._inherited, now)
-        self._book.restore(handed.epoch, handed.members, handed.requests)
+        self._book.restore(handed.epoch, handed.members, handed.requests, handed.keyed)
         for request in handed.requests:
             self._reporter.taken_over(request)
 
@@ -348,6 +344,7 @@ class PoolWork:
     def _tell_reserved(self) -> None:
         for request in self._reservations.take_granted():
             self._reporter.held(request)
+            self._reporter.reused(request)
 
     def _require_epoch(self) -> Epoch:
         if self._epoch is None or not self._epoch.coordinates:
@@ -359,6 +356,7 @@ class PoolWork:
         held, line = self._replica.held_pages, self._reservations
         waiting = reserved + line.waiting
         self._reporter.load(running, waiting, held / max(1, self._pool.slots))
+        self._reporter.kept(self._book.ledger)
         self._reporter.flush()
         self.meter.queued = Queued(self._book.reserved_prompt_tokens() + line.waiting_prompt_tokens, line.oldest)
         coordinates = self._coordinates

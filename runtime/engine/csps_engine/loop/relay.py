@@ -105,4 +105,5 @@ def decode_request(request: PoolRequest) -> DecodeRequest:
         ),
         max_new_tokens=order.max_new_tokens,
         stop_token_ids=sorted(order.stop_token_ids),
+        shareable=order.shareable or None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from csps_engine.refusal import Refused, refuse
@@ -14,6 +15,20 @@ from csps_engine.scheduler.request import PoolRequest, pages_for
 from csps_engine.wire.generated import Failure
 
 Confirmed: TypeAlias = "Future[PoolRequest]"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a pool."""
+
+    request_id: str
+    lengths: tuple[int, int]
+    """Tokens of the prompt, and of the longest answer."""
+    lease_ms: int
+    wait_ms: int = 0
+    """How long it may stand in line for pages."""
+    keys: tuple[str, ...] = ()
+    """Of the prompt's full pages, in order; empty when its pages are not to be shared."""
 
 
 class Reservations:
@@ -43,10 +58,11 @@ class Reservations:
         """Since when the first in line waits."""
         return self._line.first.since if self._line.first is not None else None
 
-    def ask(self, request_id: str, lengths: tuple[int, int], lease_ms: int, wait_ms: int, now: float) -> Confirmed:
+    def ask(self, wish: Wish, now: float) -> Confirmed:
         """Reserve now if nobody waits before; else wait in line, or raise Refused."""
         future: Confirmed = Future()
-        asked = Waiting(request_id, *lengths, lease_ms, now, now + wait_ms / 1000, future)
+        request_id, until = wish.request_id, now + wish.wait_ms / 1000
+        asked = Waiting(request_id, *wish.lengths, wish.lease_ms, now, until, future, wish.keys)
         waits = self._line.find(request_id)
         if waits is not None:
             waits.asker.cancel()
@@ -122,7 +138,8 @@ class Reservations:
         """Why it can't be granted; None when it was."""
         known = self._book.requests.get(asked.request_id)
         lease_until = now + asked.lease_ms / 1000
-        answer = self._book.reserve(asked.request_id, asked.prompt_tokens, asked.max_new_tokens, lease_until)
+        lengths = (asked.prompt_tokens, asked.max_new_tokens)
+        answer = self._book.reserve(asked.request_id, *lengths, lease_until, asked.keys)
         if isinstance(answer, NoPages):
             return answer
         if answer is not known:

@@ -2,7 +2,7 @@
 
 Each request gives up one run of pages at a time, for every commit changes its map. A run goes to the open rank with the
 most free pages, the least scanned of equals; what does not fit waits for pages to become free. The home goes with
-the first run, or alone when no page is there.
+the first run, or alone when no page is there. A page that several requests share moves once, for all of them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def plan_emptying(book: PoolBook, busy: Collection[str], number: int, fence: int
     if not free:
         return []
     scanned = book.scanned_pages()
+    moving = {page for request_id in busy for page in book.requests[request_id].pages}
     asks: list[MoveAsk] = []
     for request in book.requests.values():
         if len(busy) + len(asks) >= CONCURRENT_MOVES:
@@ -41,10 +42,14 @@ def plan_emptying(book: PoolBook, busy: Collection[str], number: int, fence: int
         run = _leaving_run(request, book.closed)
         if run is None:
             continue
+        pages_of_run = request.pages[run.first_page : run.first_page + run.pages]
+        if not moving.isdisjoint(pages_of_run):
+            continue
         target = max(free, key=lambda rank: (free[rank], -scanned[rank]))
         pages = min(run.pages, free[target])
         if pages == 0 and run.pages > 0:
             continue
+        moving.update(pages_of_run[:pages])
         free[target] -= pages
         scanned[target] += pages
         asks.append(

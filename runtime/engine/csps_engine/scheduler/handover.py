@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csps_engine.core.plan import Sampling
+from csps_engine.scheduler.page_ledger import KeyedPage, Page
 from csps_engine.scheduler.pool_book import PoolBook, PoolMember
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest
 
@@ -23,6 +24,7 @@ class Handover:
     epoch: int
     members: tuple[PoolMember, ...]
     requests: tuple[PoolRequest, ...]
+    keyed: tuple[KeyedPage, ...] = ()
 
 
 def write_handover(book: PoolBook, epoch: int, now: float) -> Document:
@@ -31,6 +33,7 @@ def write_handover(book: PoolBook, epoch: int, now: float) -> Document:
         "epoch": epoch,
         "members": [[m.rank_id, m.incarnation, m.pages] for m in book.members.values()],
         "requests": [_write(request, now) for request in book.requests.values()],
+        "keyed": [[key, *page] for key, page in book.ledger.keyed],
     }
 
 
@@ -39,6 +42,7 @@ def read_handover(document: Document, now: float) -> Handover:
         epoch=document["epoch"],
         members=tuple(PoolMember(*member) for member in document["members"]),
         requests=tuple(_read(request, now) for request in document["requests"]),
+        keyed=tuple(KeyedPage(key, Page(rank, slot)) for key, rank, slot in document.get("keyed", ())),
     )
 
 
@@ -55,10 +59,13 @@ def _write(r: PoolRequest, now: float) -> Document:
         "phase": r.phase,
         "checked": r.checked,
         "next": [r.next_token, r.position, r.produced],
+        "keys": list(r.keys),
+        "sharedPages": r.shared_pages,
     }
     if r.order is not None:
         o, s = r.order, r.order.sampling
         document["order"] = [o.first_token, o.max_new_tokens, sorted(o.stop_token_ids)]
+        document["shareable"] = o.shareable
         document["sampling"] = [s.temperature, s.top_p, s.seed, s.logprobs, s.want_logprobs]
     return document
 
@@ -67,14 +74,15 @@ def _read(document: Document, now: float) -> PoolRequest:
     order = None
     if "order" in document:
         first, count, stop = document["order"]
-        order = DecodeOrder(first, count, frozenset(stop), Sampling(*document["sampling"]))
+        sampling = Sampling(*document["sampling"])
+        order = DecodeOrder(first, count, frozenset(stop), sampling, document.get("shareable", False))
     next_token, position, produced = document["next"]
     return PoolRequest(
         request_id=document["requestId"],
         version=document["version"],
         prompt_tokens=document["promptTokens"],
         max_new_tokens=document["maxNewTokens"],
-        pages=[(rank, slot) for rank, slot in document["pages"]],
+        pages=[Page(rank, slot) for rank, slot in document["pages"]],
         home=document["home"],
         lease_until=now + document["leaseLeft"],
         phase=document["phase"],
@@ -84,4 +92,6 @@ def _read(document: Document, now: float) -> PoolRequest:
         position=position,
         produced=produced,
         map_version=document["mapVersion"],
+        keys=tuple(document.get("keys", ())),
+        shared_pages=document.get("sharedPages", 0),
     )

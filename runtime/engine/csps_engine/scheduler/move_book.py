@@ -62,7 +62,7 @@ class MoveBook:
         self._forget(now)
         move = self._moves[ask.move_id] = Move(ask, now, map_version=ask.map_version)
         obstacle = self._obstacle(ask)
-        slots = None if obstacle else self._pool.lease(ask.move_id, ask.target, ask.pages)
+        slots = None if obstacle else self._pool.ledger.lease(ask.move_id, ask.target, ask.pages)
         if slots is None:
             free = (
                 "" if obstacle else f"pages: {ask.pages} are needed, {ask.target} has {self._pool.free_of(ask.target)}"
@@ -142,8 +142,11 @@ class MoveBook:
         return tuple(dropped)
 
     def take_commits(self, now: float) -> tuple[MoveCommit, ...]:
-        """Moves whose full pages are all copied. At most one a request, for each changes its map."""
-        changing = {move.ask.request_id for move in self._committing}
+        """Moves whose full pages are all copied. At most one a request, for each changes its map.
+
+        A page that several requests share moves for all of them, so it changes the maps of all.
+        """
+        changing = {request_id for move in self._committing for request_id in self._changed_by(move)}
         commits: list[MoveCommit] = []
         for move in self.copying:
             if move in self._untold or move in self._committing:
@@ -151,8 +154,8 @@ class MoveBook:
             request = self._pool.requests[move.ask.request_id]
             if request.map_version != move.ask.map_version:
                 self._drop(move, "failed", _other_version(request, move.ask), now)
-            elif move.copied_pages >= self._full_pages(move, request) and request.request_id not in changing:
-                changing.add(request.request_id)
+            elif move.copied_pages >= self._full_pages(move, request) and changing.isdisjoint(self._changed_by(move)):
+                changing |= self._changed_by(move)
                 self._committing.append(move)
                 commits.append(MoveCommit(move.ask.move_id, move.copied_pages, request.position))
         return tuple(commits)
@@ -163,10 +166,11 @@ class MoveBook:
         changed: list[PoolRequest] = []
         for move in committing:
             ask = move.ask
-            move.map_version = self._pool.move_pages(ask.move_id, ask.request_id, ask.first_page, ask.takes_home)
+            maps = self._pool.move_pages(ask.move_id, ask.request_id, ask.first_page, ask.takes_home)
+            move.map_version = maps[0].map_version
             move.copied_bytes, move.stall_seconds = move.total_bytes, stall_seconds
             self._end(move, "committed", "", now)
-            changed.append(self._pool.requests[ask.request_id])
+            changed += maps
         return changed
 
     def _obstacle(self, ask: MoveAsk) -> str:
@@ -191,11 +195,16 @@ class MoveBook:
             return f"requestId: the KV of the prompt of {ask.request_id} is not complete yet"
         return _wrong_pages(request, ask)
 
+    def _changed_by(self, move: Move) -> set[str]:
+        ask = move.ask
+        pages = self._pool.requests[ask.request_id].pages[ask.first_page : ask.first_page + ask.pages]
+        return {ask.request_id} | self._pool.sharers(pages)
+
     def _full_pages(self, move: Move, request: PoolRequest) -> int:
         return min(move.ask.pages, max(0, request.position // PAGE_TOKENS - move.ask.first_page))
 
     def _drop(self, move: Move, phase: MovePhase, reason: str, now: float) -> None:
-        self._pool.unlease(move.ask.move_id)
+        self._pool.ledger.unlease(move.ask.move_id)
         if move in self._untold:
             self._untold.remove(move)
         else:

@@ -22,6 +22,8 @@ class Waiting(Generic[T]):
     since: float
     until: float
     asker: T
+    keys: tuple[str, ...] = ()
+    """Of the prompt's full pages; see PoolBook.reserve."""
 
 
 class PageQueue(Generic[T]):

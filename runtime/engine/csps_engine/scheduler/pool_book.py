@@ -1,9 +1,10 @@
 """The coordinator's book of a decode pool: members, their page slots, and the requests that hold them.
 
 All pages that a request may need (prompt and longest answer) are reserved at once, so a running request can
-never fail for want of a page. A reservation is freed when its lease ends without a decode. When an epoch ends,
-a request survives if every rank that holds one of its pages is still the same incarnation. Slots may be leased to
-a move: then they belong to no request until its commit.
+never fail for want of a page. Leading pages of a prompt that some earlier prompt left here are shared instead. A
+reservation is freed when its lease ends without a decode. When an epoch ends, a request survives if every rank that
+holds one of its pages is still the same incarnation. Slots may be leased to a move: then they belong to no request
+until its commit.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from csps_engine.core.plan import DecodeRow, Place
-from csps_engine.scheduler.pages import PageAllocator
+from csps_engine.core.plan import PAGE_TOKENS, DecodeRow, Place
+from csps_engine.scheduler.page_ledger import KeyedPage, Page, PageLedger
 from csps_engine.scheduler.request import DecodeOrder, EndReason, PoolRequest, pages_for
 from csps_engine.scheduler.spread import choose_home, spread_pages
 from csps_engine.scheduler.ticks import Holding
@@ -38,21 +39,30 @@ class PoolBook:
 
     def __init__(self) -> None:
         self._members: dict[str, PoolMember] = {}
-        self._slots: dict[str, PageAllocator] = {}
         self._requests: dict[str, PoolRequest] = {}
-        self._leases: dict[str, tuple[str, tuple[int, ...]]] = {}
-        """Rank and slots by move."""
+        self._closed: frozenset[str] = frozenset()
         self._epoch = 0
-        self.closed: frozenset[str] = frozenset()
-        """Ranks that drain: they keep what they hold and get nothing new."""
+        self.ledger = PageLedger()
+        """Who has which slot."""
 
     @property
     def pages_total(self) -> int:
-        return sum(slots.total for slots in self._slots.values())
+        return self.ledger.total
 
     @property
     def pages_free(self) -> int:
-        return sum(slots.free for slots in self._slots.values())
+        """Pages that no request holds; those that are kept for later prompts among them."""
+        return self.ledger.free
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """Ranks that drain: they keep what requests hold and get nothing new."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, ranks: frozenset[str]) -> None:
+        self._closed = ranks
+        self.ledger.close(ranks)
 
     @property
     def members(self) -> Mapping[str, PoolMember]:
@@ -67,7 +77,7 @@ class PoolBook:
     @property
     def open_pages(self) -> int:
         """Pages that requests could have if the pool were empty."""
-        return sum(self._slots[rank].total for rank in self.open_ranks)
+        return sum(self.ledger.total_of(rank) for rank in self.open_ranks)
 
     def closed_numbers(self) -> tuple[int, ...]:
         """Mesh ranks of the closed members."""
@@ -83,7 +93,7 @@ class PoolBook:
 
     def free_of(self, rank_id: str) -> int:
         """Pages of a member that are neither held nor leased to a move."""
-        return self._slots[rank_id].free
+        return self.ledger.free_of(rank_id)
 
     def scanned_pages(self) -> dict[str, int]:
         """Pages with KV of all requests, by rank: what a step reads once their prefills have ended."""
@@ -95,12 +105,12 @@ class PoolBook:
 
     def is_empty(self, rank_id: str) -> bool:
         """Whether a member holds no page, no lease and no home."""
-        idle = self._slots[rank_id].free == self._slots[rank_id].total
+        idle = self.ledger.free_of(rank_id) == self.ledger.total_of(rank_id)
         return idle and all(request.home != rank_id for request in self._requests.values())
 
     def free_by_rank(self) -> Mapping[str, int]:
         """Pages that a reservation could have, by rank."""
-        return {rank: slots.free for rank, slots in self._slots.items() if rank not in self.closed}
+        return {rank: self.ledger.free_of(rank) for rank in self.open_ranks}
 
     @property
     def requests(self) -> Mapping[str, PoolRequest]:
@@ -111,19 +121,14 @@ class PoolBook:
 
         Leases end: a move does not outlive its epoch.
         """
-        for move_id in list(self._leases):
-            self.unlease(move_id)
         present = {member.rank_id: member for member in members}
-        kept = {rank: slots for rank, slots in self._slots.items() if present.get(rank) == self._members[rank]}
-        lost = [r.request_id for r in self._requests.values() if not r.holders <= kept.keys()]
+        kept = {rank for rank, member in self._members.items() if present.get(rank) == member}
+        lost = [r.request_id for r in self._requests.values() if not r.holders <= kept]
         for request_id in lost:
-            request = self._requests.pop(request_id)
-            for rank, slot in request.pages:
-                if rank in kept:
-                    kept[rank].release([slot])
+            self.end(request_id)
+        self.ledger.start_epoch({m.rank_id: m.pages for m in members}, kept)
         self._epoch = epoch
         self._members = present
-        self._slots = {m.rank_id: kept.get(m.rank_id) or PageAllocator(m.pages) for m in members}
         for request in self._requests.values():
             if request.home not in present:
                 request.home = choose_home(self._homed())
@@ -131,80 +136,108 @@ class PoolBook:
         return lost
 
     def reserve(
-        self, request_id: str, prompt_tokens: int, max_new_tokens: int, lease_until: float
+        self,
+        request_id: str,
+        prompt_tokens: int,
+        max_new_tokens: int,
+        lease_until: float,
+        keys: tuple[str, ...] = (),
     ) -> PoolRequest | NoPages:
-        """Reserve every page the request may need; asking again with the same numbers renews the lease."""
+        """Reserve every page the request may need; asking again with the same numbers renews the lease.
+
+        `keys` are those of the prompt's full pages, in order; as many of the first as are here are shared.
+        """
         known = self._requests.get(request_id)
         if known is not None:
             if (known.prompt_tokens, known.max_new_tokens) == (prompt_tokens, max_new_tokens):
                 known.lease_until = max(known.lease_until, lease_until)
                 return known
             raise ValueError(f"request {request_id} already holds pages for other lengths")
-        count = pages_for(prompt_tokens + max_new_tokens)
-        prompt_pages = pages_for(prompt_tokens)
-        owners = spread_pages(self.free_by_rank(), self.scanned_pages(), prompt_pages, count - prompt_pages)
-        if owners is None:
-            free = sum(self.free_by_rank().values())
-            return NoPages(missing=count - free, free=free)
-        taken = {rank: iter(self._slots[rank].take(owners.count(rank))) for rank in dict.fromkeys(owners)}
+        # The last token is always computed: the first one of the answer is drawn from what follows it.
+        shared = self.ledger.borrow(keys[: (prompt_tokens - 1) // PAGE_TOKENS])
+        own = self._spread(shared, pages_for(prompt_tokens), pages_for(prompt_tokens + max_new_tokens))
+        if isinstance(own, NoPages):
+            self.ledger.release(shared)
+            return own
         request = PoolRequest(
             request_id=request_id,
             version=self._epoch,
             prompt_tokens=prompt_tokens,
             max_new_tokens=max_new_tokens,
-            pages=[(rank, next(taken[rank])) for rank in owners],
+            pages=[*shared, *own],
             home=choose_home(self._homed()),
             lease_until=lease_until,
+            keys=keys[: prompt_tokens // PAGE_TOKENS],
+            shared_pages=len(shared),
         )
         self._requests[request_id] = request
         return request
 
+    def _spread(self, shared: Sequence[Page], prompt_pages: int, pages: int) -> list[Page] | NoPages:
+        """Slots for what is not shared."""
+        scanned, free = self.scanned_pages(), self.free_by_rank()
+        for rank, _ in shared:
+            scanned[rank] += 1
+        owners = spread_pages(free, scanned, prompt_pages - len(shared), pages - prompt_pages)
+        if owners is None:
+            room = sum(free.values())
+            return NoPages(missing=pages - len(shared) - room, free=room)
+        taken = {rank: iter(self.ledger.take(rank, owners.count(rank))) for rank in dict.fromkeys(owners)}
+        return [next(taken[rank]) for rank in owners]
+
     def begin(self, request_id: str, order: DecodeOrder) -> EndReason | None:
         return self._requests[request_id].begin(order)
+
+    def settle(self, request_id: str) -> None:
+        """All KV of the prompt is here: it may be decoded, and other prompts may share its full pages."""
+        request = self._requests[request_id]
+        request.checked = True
+        if request.order is not None and request.order.shareable:
+            self.ledger.offer(request.keys, request.pages[: len(request.keys)])
 
     def end(self, request_id: str) -> bool:
         """Free the pages of a request; False when it is not known."""
         request = self._requests.pop(request_id, None)
         if request is None:
             return False
-        for rank, slot in request.pages:
-            self._slots[rank].release([slot])
+        self.ledger.release(request.pages)
         return True
 
-    def lease(self, move_id: str, rank_id: str, count: int) -> tuple[int, ...] | None:
-        """Set slots aside for a move; None when the rank has too few."""
-        if self._slots[rank_id].free < count:
-            return None
-        slots = tuple(self._slots[rank_id].take(count))
-        self._leases[move_id] = (rank_id, slots)
-        return slots
+    def sharers(self, pages: Sequence[Page]) -> set[str]:
+        """Every request that holds one of these pages."""
+        wanted = set(pages)
+        return {r.request_id for r in self._requests.values() if not wanted.isdisjoint(r.pages)}
 
-    def unlease(self, move_id: str) -> None:
-        """Give a move's slots back."""
-        rank_id, slots = self._leases.pop(move_id)
-        self._slots[rank_id].release(slots)
+    def move_pages(self, move_id: str, request_id: str, first_page: int, takes_home: bool) -> list[PoolRequest]:
+        """Let the slots leased to a move be those of a request's pages, for whoever holds them.
 
-    def move_pages(self, move_id: str, request_id: str, first_page: int, takes_home: bool) -> int:
-        """Let a request own the slots leased to a move instead of those it has; returns the new map version."""
+        Returns every request whose map changed, the one that was asked for first.
+        """
         request = self._requests[request_id]
-        target, slots = self._leases.pop(move_id)
-        span = slice(first_page, first_page + len(slots))
-        for rank, slot in request.pages[span]:
-            self._slots[rank].release([slot])
-        request.pages[span] = [(target, slot) for slot in slots]
+        target, count = self.ledger.leased(move_id)
+        span = request.pages[first_page : first_page + count]
+        others = self.sharers(span) - {request_id}
+        moved = self.ledger.settle(move_id, span)
+        changed = [request, *(self._requests[other] for other in others)]
+        for one in changed:
+            one.pages = [moved.get(page, page) for page in one.pages]
+            one.map_version += 1
         if takes_home:
             request.home = target
-        request.map_version += 1
-        return request.map_version
+        return changed
 
-    def restore(self, epoch: int, members: Sequence[PoolMember], requests: Sequence[PoolRequest]) -> None:
-        """Take over another coordinator's book; a start_epoch follows. ValueError when a slot is held twice."""
-        self._epoch, self._leases = epoch, {}
+    def restore(
+        self,
+        epoch: int,
+        members: Sequence[PoolMember],
+        requests: Sequence[PoolRequest],
+        keyed: Sequence[KeyedPage] = (),
+    ) -> None:
+        """Take over another coordinator's book; a start_epoch follows. ValueError when a slot is held wrongly."""
+        self._epoch = epoch
         self._members = {member.rank_id: member for member in members}
-        self._slots = {member.rank_id: PageAllocator(member.pages) for member in members}
         self._requests = {request.request_id: request for request in requests}
-        for rank, slots in self._slots.items():
-            slots.claim(slot for r in requests for holder, slot in r.pages if holder == rank)
+        self.ledger.restore({m.rank_id: m.pages for m in members}, [r.pages for r in requests], keyed)
 
     def expired(self, now: float) -> list[str]:
         """Reservations whose lease ended before a decode came."""
@@ -231,7 +264,14 @@ class PoolBook:
         """What every member must know of a request, by this epoch's mesh ranks."""
         request, numbers = self._requests[request_id], self._mesh_numbers()
         places = tuple(Place(numbers[rank], slot) for rank, slot in request.pages)
-        return Holding(request_id, request.version, request.prompt_tokens, numbers[request.home], places)
+        return Holding(
+            request_id=request_id,
+            version=request.version,
+            prompt_tokens=request.prompt_tokens,
+            home=numbers[request.home],
+            places=places,
+            shared_pages=request.shared_pages,
+        )
 
     def counts(self) -> tuple[int, int]:
         """(running, waiting): decoding requests, and reservations not yet decoding."""
@@ -239,17 +279,8 @@ class PoolBook:
         return decoding, len(self._requests) - decoding
 
     def check_integrity(self) -> None:
-        """Every slot of every member is free, leased or held by exactly one request; AssertionError otherwise."""
-        held: dict[str, list[int]] = {rank: [] for rank in self._slots}
-        for rank, leased in self._leases.values():
-            held[rank].extend(leased)
-        for request in self._requests.values():
-            for rank, slot in request.pages:
-                held[rank].append(slot)
-        for rank, slots in self._slots.items():
-            every = sorted([*slots.free_slots(), *held[rank]])
-            if every != list(range(slots.total)) or slots.free != slots.total - len(held[rank]):
-                raise AssertionError(f"page slots of {rank} are lost or held twice")
+        """Every slot is free, leased, kept or held, by several requests only if they share it; AssertionError else."""
+        self.ledger.check([request.pages for request in self._requests.values()])
 
     def _homed(self) -> dict[str, int]:
         homed = dict.fromkeys(self.open_ranks or self._members, 0)

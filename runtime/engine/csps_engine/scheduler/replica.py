@@ -7,7 +7,7 @@ written after its request or its move ended: the slot may belong to someone else
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from csps_engine.core.plan import PAGE_TOKENS, PageTable, Place
@@ -31,6 +31,8 @@ class _Entry:
     holding: Holding
     received: dict[int, int] = field(default_factory=dict)
     """Per page of this rank, a bit for each layer received."""
+    sealed: bool = False
+    """Its decode was asked for: the prompt's pages are read, by others too, and nobody writes to them any more."""
 
 
 class Replica:
@@ -59,6 +61,8 @@ class Replica:
                     self._entries.pop(request_id, None)
                 for holding in tick.held:
                     self._entries[holding.request_id] = _Entry(holding)
+            for request_id in tick.admitted:
+                self._entries[request_id].sealed = True
             for move_id in tick.dropped:
                 self._tickets.pop(move_id, None)
             for ticket in tick.tickets:
@@ -75,15 +79,16 @@ class Replica:
         return self._tickets[move_id]
 
     def switch(self, commits: Sequence[MoveCommit]) -> None:
-        """Let the pages of committed moves be where they were moved to."""
+        """Let the pages of committed moves be where they were moved to, for every request that shares them."""
         with self._lock:
             for commit in commits:
                 ticket = self._tickets.pop(commit.move_id)
-                entry = self._entries[ticket.request_id]
-                places, first = list(entry.holding.places), ticket.first_page
-                places[first : first + len(ticket.slots)] = [Place(ticket.target, slot) for slot in ticket.slots]
-                home = ticket.target if ticket.takes_home else entry.holding.home
-                entry.holding = replace(entry.holding, places=tuple(places), home=home)
+                entry, first = self._entries[ticket.request_id], ticket.first_page
+                before = entry.holding.places[first : first + len(ticket.slots)]
+                after = [Place(ticket.target, slot) for slot in ticket.slots]
+                self._rename(dict(zip(before, after, strict=True)))
+                if ticket.takes_home:
+                    entry.holding = replace(entry.holding, home=ticket.target)
             self._count()
 
     def write_moved(self, move_id: str, layer: int, pages: Sequence[IncomingPage], store: Callable[[], None]) -> None:
@@ -122,6 +127,8 @@ class Replica:
                     "stale_epoch",
                     f"request {request_id} was reserved in epoch {entry.holding.version}, not {version}",
                 )
+            if entry.sealed:
+                raise refuse("bad_request", f"the prompt of {request_id} is being decoded: its KV is final")
             for incoming in pages:
                 self._check(entry.holding, layer, incoming)
             store()
@@ -135,7 +142,7 @@ class Replica:
             holding = entry.holding
             return sum(
                 1
-                for page in range(pages_for(holding.prompt_tokens))
+                for page in range(holding.shared_pages, pages_for(holding.prompt_tokens))
                 if holding.places[page].rank == self._mesh_rank and entry.received.get(page, 0) != self._all_layers
             )
 
@@ -160,7 +167,7 @@ class Replica:
 
     def _count(self) -> None:
         rank, entries = self._mesh_rank, self._entries.values()
-        self._held = sum(1 for e in entries for place in e.holding.places if place.rank == rank)
+        self._held = len({place.slot for e in entries for place in e.holding.places if place.rank == rank})
         self._homes = sum(1 for e in entries if e.holding.home == rank)
 
     def _sync(self, held: Sequence[Holding]) -> None:
@@ -169,13 +176,21 @@ class Replica:
         for holding in held:
             old = known.get(holding.request_id)
             same = old is not None and old.holding.version == holding.version
-            self._entries[holding.request_id] = _Entry(holding, old.received if old is not None and same else {})
+            self._entries[holding.request_id] = replace(old, holding=holding) if old and same else _Entry(holding)
+
+    def _rename(self, moved: Mapping[Place, Place]) -> None:
+        for entry in self._entries.values():
+            if not moved.keys().isdisjoint(entry.holding.places):
+                places = tuple(moved.get(place, place) for place in entry.holding.places)
+                entry.holding = replace(entry.holding, places=places)
 
     def _check(self, holding: Holding, layer: int, incoming: IncomingPage) -> None:
         if not 0 <= layer < self._layers:
             raise refuse("bad_request", f"layer {layer} is not one of {self._layers}")
         if not 0 <= incoming.page < pages_for(holding.prompt_tokens):
             raise refuse("bad_request", f"page {incoming.page} is not one of the prompt's")
+        if incoming.page < holding.shared_pages:
+            raise refuse("bad_request", f"page {incoming.page} is shared: its KV is here already")
         place = holding.places[incoming.page]
         if place.rank != self._mesh_rank or place.slot != incoming.slot:
             raise refuse("bad_request", f"page {incoming.page} does not belong in slot {incoming.slot} here")

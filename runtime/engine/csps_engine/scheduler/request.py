@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from csps_engine.core.plan import PAGE_TOKENS, Sampling
+from csps_engine.scheduler.page_ledger import Page
 
 Phase = Literal["reserved", "decoding"]
 EndReason = Literal["stop", "length"]
@@ -23,6 +24,8 @@ class DecodeOrder:
     max_new_tokens: int
     stop_token_ids: frozenset[int] = frozenset()
     sampling: Sampling = Sampling()
+    shareable: bool = False
+    """The prompt's KV is exact, so that its full pages may serve other prompts that begin alike."""
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class PoolRequest:
     version: int
     prompt_tokens: int
     max_new_tokens: int
-    pages: list[tuple[str, int]]
+    pages: list[Page]
     home: str
     lease_until: float
     """Seconds of the caller's clock; matters while reserved."""
@@ -48,6 +51,10 @@ class PoolRequest:
     produced: int = field(default=0)
     map_version: int = 1
     """Grows with every change of `pages` or `home`: what a move's commit compares."""
+    keys: tuple[str, ...] = ()
+    """Of the prompt's full pages, in order; empty when its pages are not to be shared."""
+    shared_pages: int = 0
+    """Leading pages whose KV was here when they were reserved."""
 
     @property
     def settled(self) -> bool:

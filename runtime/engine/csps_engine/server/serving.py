@@ -8,12 +8,14 @@ from collections.abc import Callable, Hashable
 
 from aiohttp import web
 
+from csps_engine.core.page_keys import page_keys
 from csps_engine.core.plan import PAGE_TOKENS, Sampling
 from csps_engine.loop.event_board import EventStream, decode_identity
 from csps_engine.loop.pool_work import PoolWork
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_work import PrefillWork
 from csps_engine.loop.reports import error_event
+from csps_engine.loop.reservations import Wish
 from csps_engine.refusal import refuse
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
 from csps_engine.server.http import parse, reply
@@ -35,10 +37,12 @@ class ServingHandlers:
         asked = await parse(request, wire.ReserveRequest)
         self._rank.require_coordinator()
         self._check_context(asked.prompt_tokens + asked.max_new_tokens, "promptTokens + maxNewTokens")
-        work, lengths = self._pool_work(), (asked.prompt_tokens, asked.max_new_tokens)
-        confirmed = await self._rank.call(
-            lambda: work.reserve(asked.request_id, lengths, asked.lease_ms, asked.wait_ms or 0)
-        )
+        work, keys = self._pool_work(), tuple(asked.page_keys or ())
+        if len(keys) > asked.prompt_tokens // PAGE_TOKENS:
+            raise refuse("bad_request", f"pageKeys: {asked.prompt_tokens} tokens fill fewer than {len(keys)} pages")
+        lengths = (asked.prompt_tokens, asked.max_new_tokens)
+        wish = Wish(asked.request_id, lengths, asked.lease_ms, asked.wait_ms or 0, keys)
+        confirmed = await self._rank.call(lambda: work.reserve(wish))
         return reply(self._reservation(await asyncio.wrap_future(confirmed)))
 
     async def decode(self, request: web.Request) -> web.StreamResponse:
@@ -49,6 +53,7 @@ class ServingHandlers:
             max_new_tokens=asked.max_new_tokens,
             stop_token_ids=frozenset(asked.stop_token_ids),
             sampling=_sampling(asked.sampling),
+            shareable=asked.shareable or False,
         )
         board, about = self._rank.board, decode_identity(asked.prompt_tokens, order)
         stream = board.running(asked.request_id, about) or board.done(asked.request_id, about)
@@ -152,6 +157,8 @@ class ServingHandlers:
             pages=[wire.PagePlace(page=i, rank_id=rank, slot=slot) for i, (rank, slot) in enumerate(pages)],
             page_tokens=PAGE_TOKENS,
             kv_format=self._rank.state().kv_format,
+            page_keys=list(request.keys) if request.keys else None,
+            shared_pages=request.shared_pages or None,
         )
 
     def _check_prefill(self, asked: wire.PrefillRequest) -> None:
@@ -167,6 +174,12 @@ class ServingHandlers:
             raise refuse("bad_request", f"reservation.pages: must be pages 0 to {wanted[-1]} in order")
         if not {p.rank_id for p in reservation.pages} <= {h.rank_id for h in reservation.holders}:
             raise refuse("bad_request", "reservation.holders: a rank named in pages is missing")
+        keys = reservation.page_keys or []
+        # Whoever shares these pages takes them for what their keys say.
+        if keys and keys != page_keys(mine, asked.token_ids)[: len(keys)]:
+            raise refuse("bad_request", "reservation.pageKeys: are not those of tokenIds")
+        if (reservation.shared_pages or 0) > min(len(keys), (len(asked.token_ids) - 1) // PAGE_TOKENS):
+            raise refuse("bad_request", "reservation.sharedPages: more than have keys, or no token is left to compute")
 
     def _check_context(self, tokens: int, field: str) -> None:
         limit = self._rank.config.context_length

@@ -23,6 +23,8 @@ class PushSink:
         self._token = token
         self._deadline = deadline
         self._places = {place.page: (place.rank_id, place.slot) for place in reservation.pages}
+        self._first = PAGE_TOKENS * (reservation.shared_pages or 0)
+        """Of what is before, the pool has the KV already."""
         self._holders = {holder.rank_id: holder for holder in reservation.holders}
         self._links: dict[str, Link] = {}
         self._finished = False
@@ -31,6 +33,8 @@ class PushSink:
         """See KvSink. Pages go to their holders in one frame each per call."""
         frames: dict[str, list[tuple[IncomingPage, Tensor, Tensor]]] = {}
         for start in range(0, k.shape[1], PAGE_TOKENS):
+            if first_token + start < self._first:
+                continue
             page = (first_token + start) // PAGE_TOKENS
             part = slice(start, min(start + PAGE_TOKENS, k.shape[1]))
             rank_id, slot = self._places[page]

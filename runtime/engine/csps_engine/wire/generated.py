@@ -296,6 +296,9 @@ class ReserveRequest(WireMessage):
     """Pages are freed when no decode started by then"""
     wait_ms: Annotated[int, Field(ge=0, le=SAFE)] | None = None
     """How long it may wait in line for pages, first come first served; absent: not at all"""
+    page_keys: list[Annotated[str, Field(min_length=32, max_length=32)]] | None = None
+    """Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each,
+    chained from the kvFormat. Absent: nothing is shared"""
 
 
 class PagePlace(WireMessage):
@@ -324,6 +327,11 @@ class Reservation(WireMessage):
     """Of the prompt, in order; pages for new tokens are assigned while decoding"""
     page_tokens: Annotated[int, Field(ge=1, le=SAFE)]
     kv_format: str
+    page_keys: list[Annotated[str, Field(min_length=32, max_length=32)]] | None = None
+    """Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each,
+    chained from the kvFormat. Absent: nothing is shared"""
+    shared_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Leading pages whose KV is there already: it is read, and nobody pushes it. Absent: 0"""
 
 
 class PrefillRequest(WireMessage):
@@ -395,6 +403,8 @@ class PrefillDone(WireMessage):
     ranks: list[str]
     compute_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     kv_bytes_pushed: Annotated[int, Field(ge=0, le=SAFE)]
+    reused_tokens: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Prompt tokens whose KV was read from the pool instead of computed. Absent: 0"""
     sparse: SparseSummary | None = None
     """Absent when attention was exact"""
 
@@ -420,6 +430,9 @@ class DecodeRequest(WireMessage):
     """Tokens still wanted after firstToken"""
     stop_token_ids: list[Annotated[int, Field(ge=0, le=SAFE)]]
     """The stream ends after one of these is produced; it is reported"""
+    shareable: bool | None = None
+    """The prompt's KV is exact: its full pages may serve other prompts that begin alike.
+    Absent: no"""
 
 
 class DecodeDone(WireMessage):
@@ -468,6 +481,9 @@ class InventoryRank(WireMessage):
     """Since the incarnation joined the pool"""
     draining: bool
     """It gets no new pages"""
+    keyed_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Pages that prompts may share; those that no request holds count as free, for they give
+    way"""
 
 
 class InventoryRequest(WireMessage):

@@ -27,7 +27,7 @@ def members(ranks: tuple[str, ...] = RANKS, incarnation: str = "1") -> list[Pool
 
 @dataclass
 class MemberRank:
-    """A rank without tensors: the KV of a token is the pair (request, position)."""
+    """A rank without tensors: the KV of a token is the pair (request or key of the page, position)."""
 
     replica: Replica = field(default_factory=lambda: Replica(1))
     kv: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
@@ -42,6 +42,12 @@ class MemberRank:
 
     def store(self, slot: int, tokens: list[tuple[str, int]]) -> None:
         self.kv |= {(slot, offset): token for offset, token in enumerate(tokens)}
+
+
+def token_of(request: PoolRequest, position: int) -> tuple[str, int]:
+    """The KV of a token: pages with a key are the same for whoever shares them."""
+    page = position // PAGE
+    return (request.keys[page] if page < len(request.keys) else request.request_id, position)
 
 
 class MovingPool(RuleBasedStateMachine):
@@ -61,10 +67,12 @@ class MovingPool(RuleBasedStateMachine):
         self.made, self.epoch, self.now = 0, 0, 0.0
         self.change_epoch(order=RANKS)
 
-    @rule(prompt=st.integers(1, 500), answer=st.integers(1, 200))
-    def arrive(self, prompt: int, answer: int) -> None:
+    @rule(prompt=st.integers(1, 500), answer=st.integers(1, 200), kind=st.integers(0, 2))
+    def arrive(self, prompt: int, answer: int, kind: int) -> None:
+        """Prompts of one kind begin alike; those of kind 0 share nothing."""
         self.made += 1
-        request = self.pool.reserve(f"r{self.made}", prompt, answer, lease_until=1e9)
+        keys = tuple(f"kind {kind}, page {page}" for page in range(prompt // PAGE)) if kind else ()
+        request = self.pool.reserve(f"r{self.made}", prompt, answer, lease_until=1e9, keys=keys)
         if isinstance(request, PoolRequest):
             self.new.append(request.request_id)
 
@@ -210,7 +218,7 @@ class MovingPool(RuleBasedStateMachine):
             if request.settled:
                 for position in range(request.position):
                     rank, slot = request.pages[position // PAGE]
-                    assert self.ranks[rank].kv[slot, position % PAGE] == (request.request_id, position)
+                    assert self.ranks[rank].kv[slot, position % PAGE] == token_of(request, position)
 
     @property
     def untold(self) -> set[str]:
@@ -243,11 +251,11 @@ class MovingPool(RuleBasedStateMachine):
         """Prefills push into what every member knows; then the decode begins."""
         for request in self.pool.requests.values():
             if request.phase == "reserved" and request.request_id not in self.new:
-                for position in range(request.prompt_tokens):
+                for position in range(request.shared_pages * PAGE, request.prompt_tokens):
                     rank, slot = request.pages[position // PAGE]
-                    self.ranks[rank].kv[slot, position % PAGE] = (request.request_id, position)
-                request.begin(DecodeOrder(5, request.max_new_tokens))
-                request.checked = True
+                    self.ranks[rank].kv[slot, position % PAGE] = token_of(request, position)
+                request.begin(DecodeOrder(5, request.max_new_tokens, shareable=True))
+                self.pool.settle(request.request_id)
 
     def finish(self, request_id: str) -> None:
         self.moves.request_ended(request_id, self.now)
@@ -327,7 +335,7 @@ def test_a_move_that_cannot_be_is_refused_with_a_sentence(change: dict[str, obje
 
 def test_a_move_to_a_full_rank_is_refused_with_numbers() -> None:
     pool, moves, ask = settled_pool()
-    pool.lease("other", "c", pool.free_of("c"))
+    pool.ledger.lease("other", "c", pool.free_of("c"))
     assert moves.begin(ask, 0.0).reason == "pages: 1 are needed, c has 0"
 
 
@@ -368,7 +376,7 @@ def test_of_two_moves_on_one_map_only_the_first_commits() -> None:
 def test_a_leaving_rank_is_emptied_onto_the_others_by_their_free_pages() -> None:
     pool, moves, _ = settled_pool()
     pool.closed = frozenset({"a"})
-    pool.lease("other", "b", 10)
+    pool.ledger.lease("other", "b", 10)
     rounds = 0
     while not pool.is_empty("a"):
         rounds += 1

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from csps_engine.scheduler.handover import read_handover, write_handover
 from csps_engine.scheduler.pool_book import NoPages, PoolBook, PoolMember
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest
 
@@ -14,6 +17,11 @@ RANKS = ("a", "b", "c")
 
 def members(*incarnations: tuple[str, int]) -> list[PoolMember]:
     return [PoolMember(rank, f"{rank}{version}", PAGES) for rank, version in incarnations]
+
+
+def keys_of(beginning: str, tokens: int) -> tuple[str, ...]:
+    """Keys of the full pages of a prompt."""
+    return tuple(f"{beginning}, page {page}" for page in range(tokens // 64))
 
 
 def serving_book() -> PoolBook:
@@ -38,26 +46,31 @@ class PoolLife(RuleBasedStateMachine):
         self.epoch = 1
         self.made = 0
 
-    @rule(prompt=st.integers(1, 1500), new=st.integers(1, 300))
-    def reserve(self, prompt: int, new: int) -> None:
+    @rule(prompt=st.integers(1, 1500), new=st.integers(1, 300), kind=st.integers(0, 3))
+    def reserve(self, prompt: int, new: int, kind: int) -> None:
+        """Prompts of one kind begin alike; those of kind 0 share nothing."""
         self.made += 1
-        free = self.book.pages_free
-        answer = self.book.reserve(f"r{self.made}", prompt, new, float(self.made))
-        needed = -(-(prompt + new) // 64)
+        free = sum(self.book.free_by_rank().values())
+        keys = keys_of(f"kind {kind}", prompt) if kind else ()
+        answer = self.book.reserve(f"r{self.made}", prompt, new, float(self.made), keys)
+        needed, left = -(-(prompt + new) // 64), sum(self.book.free_by_rank().values())
         if isinstance(answer, NoPages):
-            assert answer == NoPages(missing=needed - free, free=free)
+            assert left == free
             assert needed > free
+            assert answer.missing <= needed - answer.free
         else:
-            assert len(answer.pages) == needed
-            assert self.book.pages_free == free - needed
+            assert len(answer.pages) == len(set(answer.pages)) == needed
+            assert answer.shared_pages * 64 < prompt
+            assert needed - answer.shared_pages <= free - left <= needed
 
     @precondition(lambda self: self.book.requests)
     @rule(data=st.data())
     def decode(self, data: st.DataObject) -> None:
         request = self.book.requests[data.draw(st.sampled_from(sorted(self.book.requests)))]
         if request.phase == "reserved":
-            self.book.begin(request.request_id, DecodeOrder(5, request.max_new_tokens))
-            request.checked = True
+            shareable = data.draw(st.booleans())
+            self.book.begin(request.request_id, DecodeOrder(5, request.max_new_tokens, shareable=shareable))
+            self.book.settle(request.request_id)
         for row in self.book.rows(4):
             running = self.book.requests[row.request_id]
             assert row.position < len(running.pages) * 64
@@ -87,9 +100,35 @@ class PoolLife(RuleBasedStateMachine):
         assert set(lost) == before.keys() - self.book.requests.keys()
         assert all(request.home in present for request in self.book.requests.values())
 
+    @rule(closed=st.sets(st.sampled_from(RANKS), max_size=2))
+    def drain(self, closed: set[str]) -> None:
+        self.book.closed = frozenset(closed & set(self.book.members))
+        held = {page.rank for request in self.book.requests.values() for page in request.pages}
+        homes = {request.home for request in self.book.requests.values()}
+        assert self.book.emptied() == self.book.closed - held - homes
+
+    @rule(now=st.floats(0, 100))
+    def hand_over(self, now: float) -> None:
+        """Another coordinator goes on from what this one wrote."""
+        handed = read_handover(json.loads(json.dumps(write_handover(self.book, self.epoch, now))), now)
+        other = PoolBook()
+        other.closed = self.book.closed
+        other.restore(handed.epoch, handed.members, handed.requests, handed.keyed)
+        assert other.free_by_rank() == self.book.free_by_rank()
+        assert other.ledger.keyed == self.book.ledger.keyed
+        self.book = other
+
     @invariant()
     def is_whole(self) -> None:
         self.book.check_integrity()
+
+    @invariant()
+    def equal_keys_are_equal_prompts(self) -> None:
+        """Whoever shares a page has the same key for it."""
+        keys = {page: key for key, page in self.book.ledger.keyed}
+        for request in self.book.requests.values():
+            for key, page in zip(request.keys[: request.shared_pages], request.pages, strict=False):
+                assert keys[page] == key
 
 
 PoolLife.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -52,6 +52,43 @@ def test_late_or_wrong_kv_is_not_stored(page: IncomingPage, layer: int, version:
     assert refused.value.failure.code == code
 
 
+def sharing(rank: int) -> Replica:
+    """Request s shares the first two pages of r."""
+    replica = replica_of(rank)
+    places = (*HELD.places[:2], Place(0, 9))
+    replica.apply(Tick("idle", held=(Holding("s", 4, 150, 1, places, shared_pages=2),)), rank)
+    return replica
+
+
+def test_shared_pages_are_there_already_and_nobody_writes_to_them() -> None:
+    replica = sharing(0)
+    assert (replica.missing_pages("s"), sharing(1).missing_pages("s")) == (1, 0)
+    for page in (IncomingPage(0, 7, 64), IncomingPage(1, 4, 64)):
+        with pytest.raises(Refused):
+            replica.write("s", 4, 0, [page], lambda: pytest.fail("a shared page was written"))
+    for layer in range(LAYERS):
+        replica.write("s", 4, layer, [IncomingPage(2, 9, 22)], lambda: None)
+    assert replica.missing_pages("s") == 0
+    assert replica.held_pages == 3
+
+
+def test_a_prompt_that_is_decoded_is_final_over_epochs() -> None:
+    replica = replica_of(0)
+    replica.apply(Tick("idle", admitted=("r",)), 0)
+    replica.apply(Tick("idle", sync=True, held=(HELD,)), 0)
+    with pytest.raises(Refused, match="its KV is final"):
+        push(replica)
+
+
+def test_a_shared_page_moves_for_whoever_holds_it() -> None:
+    replica = sharing(1)
+    replica.apply(Tick("idle", tickets=(MoveTicket("m", "r", 0, 1, 0, (3,), 192, 0, 500, False),)), 1)
+    replica.switch((MoveCommit("m", 1, 192),))
+    for request_id in ("r", "s"):
+        assert replica.table(request_id, 64).places[:2] == (Place(1, 3), Place(1, 4))
+    assert replica.held_pages == 2
+
+
 def test_nothing_is_stored_after_the_request_ended() -> None:
     replica = replica_of(0)
     replica.apply(Tick("idle", ended=("r",)), 0)

@@ -4,7 +4,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from csps_engine.loop.reservations import Reservations
+from csps_engine.loop.reservations import Reservations, Wish
 from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.page_queue import MAX_WAITING
 from csps_engine.scheduler.pool_book import PoolBook, PoolMember
@@ -24,7 +24,7 @@ class Line:
         self.tick()
 
     def ask(self, name: str, pages: int, wait_ms: int = 5_000, now: float = 0.0) -> Answer:
-        return self.reservations.ask(name, (64 * pages - 1, 1), 30_000, wait_ms, now)
+        return self.reservations.ask(Wish(name, (64 * pages - 1, 1), 30_000, wait_ms), now)
 
     def tick(self) -> None:
         with self.reservations.confirming():

@@ -9,6 +9,8 @@ from typing import Any
 
 from rank_process import RankProcess
 
+from csps_engine.core.page_keys import page_keys
+
 GREEDY = {"temperature": 0, "topP": 1, "seed": 0, "logprobs": 0, "wantLogprobs": False}
 
 
@@ -27,14 +29,18 @@ class Request:
     """Tokens wanted in all, the first one from the prefill."""
     request_id: str = field(default_factory=lambda: f"r-{uuid.uuid4()}")
     stop: Sequence[int] = ()
+    shares: bool = False
+    """Its pages may be shared with other prompts that begin alike."""
 
     def reserve(self, pool: RankProcess, lease_ms: int = 30_000) -> dict[str, Any]:
-        message = {
+        message: dict[str, Any] = {
             "requestId": self.request_id,
             "promptTokens": len(self.prompt),
             "maxNewTokens": self.count,
             "leaseMs": lease_ms,
         }
+        if self.shares:
+            message["pageKeys"] = page_keys(pool.state()["kvFormat"], self.prompt)
         answer = pool.api.post("/v1/reserve", message)
         if answer.status != 200:
             raise ServingError("reserve", answer.body)
@@ -66,6 +72,7 @@ class Request:
             "sampling": GREEDY,
             "maxNewTokens": self.count - 1,
             "stopTokenIds": list(self.stop),
+            "shareable": self.shares,
         }
 
     def decode(self, pool: RankProcess, first: int) -> tuple[list[int], dict[str, Any]]:
