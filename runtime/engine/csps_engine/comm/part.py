@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from csps_engine.comm.divided import DividedMesh
 from csps_engine.comm.mesh import Mesh, Pending
 
 
@@ -78,4 +79,8 @@ class PartMesh:
 
 def part_of(whole: Mesh, members: Sequence[int]) -> Mesh:
     """The whole mesh when every rank is a member."""
-    return whole if len(members) == whole.size else PartMesh(whole, members)
+    if len(members) == whole.size:
+        return whole
+    if isinstance(whole, DividedMesh):
+        return DividedMesh(PartMesh(whole.across, members), whole.within)
+    return PartMesh(whole, members)

@@ -84,10 +84,12 @@ def layer_work(config: ModelConfig, mode: ExactMode, tokens: int, ranks: int, el
         inward = (ranks - 1) * own * 2 * config.kv_heads * element
         return LayerWork(linear, causal / ranks, causal * (1 - 1 / ranks), inward, 0.0)
     splits = split_heads(config, ranks)
-    assert splits is not None
-    share, kv_share = len(splits[0].heads), len(splits[0].kv_heads)
-    rows = (ranks - 1) * own * element
-    return LayerWork(linear, 0.0, causal, rows * (share + 2 * kv_share), rows * share)
+    # The busiest rank's, in each of its roles: others' tokens of its heads come, its tokens of others' heads go.
+    comes = [len(split.heads) + 2 * len(split.kv_heads) for split in splits]
+    most = max(len(split.heads) for split in splits)
+    inward = max((ranks - 1) * max(comes), sum(comes) - min(comes)) * own * element
+    back = max((ranks - 1) * most, config.heads - min(len(split.heads) for split in splits)) * own * element
+    return LayerWork(linear, 0.0, causal * most * ranks / config.heads, inward, back)
 
 
 def attention_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:

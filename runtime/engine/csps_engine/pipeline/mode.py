@@ -5,11 +5,13 @@ For N tokens on P ranks, h query and k KV heads of size e, b bytes an element, p
                                                 k' = KV heads summed over ranks, more than k when heads are shared
     kvGather  (1 - 1/P) N 2k e b                K and V of every rank to every rank; what no query there may see stays,
                                                 so this is the busiest rank's, and the mean is 3/4 of it
-so kvGather wins when P*k < h + k'. It takes any P; allToAll needs heads that split evenly.
+so kvGather wins when P*k < h + k'. Both take any P. Heads that don't split evenly are exchanged only when asked for:
+whoever has fewer waits for whoever has more.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from csps_engine.core.plan import ExactMode, PrefillMode
@@ -26,32 +28,47 @@ class HeadSplit:
 
     heads: range
     kv_heads: range
+    """Those that its query heads read; others may have them too."""
+    group: int
+    """Query heads that share a KV head in the model."""
+
+    def readers(self) -> list[range]:
+        """By KV head, the query heads that read it, counted within the share."""
+        first, stop = self.heads.start, self.heads.stop
+        return [
+            range(max(first, kv * self.group) - first, min(stop, (kv + 1) * self.group) - first) for kv in self.kv_heads
+        ]
 
 
-def split_heads(config: ModelConfig, ranks: int) -> list[HeadSplit] | None:
-    """Equal shares of query heads with the KV heads they read, or None when there is no even split."""
-    if config.heads % ranks != 0:
-        return None
-    share, group = config.heads // ranks, config.group
-    if share % group != 0 and group % share != 0:
-        return None
-    splits = []
-    for rank in range(ranks):
-        heads = range(rank * share, (rank + 1) * share)
-        splits.append(HeadSplit(heads, range(heads.start // group, (heads.stop - 1) // group + 1)))
-    return splits
+def even(count: int, parts: int) -> list[range]:
+    """`count` numbers cut into `parts` runs, whose lengths differ by one at most."""
+    small, larger = divmod(count, parts)
+    starts = [part * small + min(part, larger) for part in range(parts + 1)]
+    return [range(a, b) for a, b in itertools.pairwise(starts)]
+
+
+def split_heads(config: ModelConfig, ranks: int) -> list[HeadSplit]:
+    """Shares of query heads, as even as can be, with the KV heads that they read; none for ranks beyond the heads."""
+    group = config.group
+    return [
+        HeadSplit(heads, range(heads.start // group, -(-heads.stop // group)) if heads else range(0), group)
+        for heads in even(config.heads, ranks)
+    ]
+
+
+def splits_evenly(config: ModelConfig, ranks: int) -> bool:
+    """Whether all ranks get the same work: as many query heads, reading as many KV heads."""
+    share, rest = divmod(config.heads, ranks)
+    return rest == 0 and (share % config.group == 0 or config.group % share == 0)
 
 
 def choose_mode(config: ModelConfig, ranks: int, asked: PrefillMode) -> ExactMode:
-    """The form to run. Raises ModeError when allToAll is asked for and impossible."""
+    """The form to run."""
     if ranks == 1:
         return "local"
-    splits = split_heads(config, ranks)
-    if asked == "allToAll" and splits is None:
-        raise ModeError(f"{config.heads} query and {config.kv_heads} KV heads do not split evenly over {ranks} ranks")
     if asked != "auto":
         return asked
-    if splits is None:
+    if not splits_evenly(config, ranks):
         return "kvGather"
-    held = sum(len(split.kv_heads) for split in splits)
+    held = sum(len(split.kv_heads) for split in split_heads(config, ranks))
     return "kvGather" if ranks * config.kv_heads < config.heads + held else "allToAll"

@@ -2,16 +2,16 @@
 
 Heads are cut first: a piece of heads brings its own keys and values and costs no merge. Only then
     kvGather   keys are cut into each rank's early and its late chunk       (one merge of partial results more)
-    allToAll   the queries of a KV head, then the query tokens are cut      (its keys came with its first piece)
+    allToAll   the queries of a KV head, then the query tokens are cut      (see query_cut.py)
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from csps_engine.pipeline.mode import HeadSplit
+from csps_engine.core.plan import ExactMode
+from csps_engine.model.config import ModelConfig
+from csps_engine.pipeline.mode import HeadSplit, even, split_heads
 
 PIECE_QUERIES = 128
 """Fewer queries than this are no piece: what is saved would go into calls."""
@@ -27,31 +27,14 @@ class KvPiece(NamedTuple):
     """Which of every rank's two chunks."""
 
 
-class QueryPiece(NamedTuple):
-    """Queries that travel together in the allToAll form, each number counted within a rank's share of heads."""
-
-    heads: range
-    kv_heads: range
-    """The KV heads that they read."""
-    brings_keys: bool
-    """Whether those keys and values travel with them; else an earlier piece brought them."""
-    part: int
-    """Which part of each rank's tokens, of `QueryCut.token_parts`."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryCut:
-    """The pieces of one layer in the allToAll form."""
-
-    pieces: tuple[QueryPiece, ...]
-    token_parts: int
-
-
-def even(count: int, parts: int) -> list[range]:
-    """`count` numbers cut into `parts` runs, whose lengths differ by one at most."""
-    small, larger = divmod(count, parts)
-    starts = [part * small + min(part, larger) for part in range(parts + 1)]
-    return [range(a, b) for a, b in itertools.pairwise(starts)]
+def piece_counts(config: ModelConfig, mode: ExactMode, tokens: int, ranks: int) -> list[int]:
+    """Numbers of pieces, rising from 1, that a layer of a prompt can be exchanged in."""
+    queries = tokens // ranks
+    if mode == "local":
+        return [1]
+    if mode == "kvGather":
+        return kv_piece_counts(config.kv_heads, queries)
+    return query_piece_counts(split_heads(config, ranks)[0], queries)
 
 
 def kv_piece_counts(kv_heads: int, queries: int) -> list[int]:
@@ -77,21 +60,3 @@ def query_piece_counts(split: HeadSplit, queries: int) -> list[int]:
     by_token = [heads * parts for parts in (2, 4, 8) if queries >= parts * PIECE_QUERIES]
     by_head = [kv_heads * parts for parts in range(2, heads // kv_heads + 1)]
     return [*range(1, kv_heads + 1), *by_head, *by_token]
-
-
-def query_pieces(split: HeadSplit, count: int) -> QueryCut:
-    """About `count` pieces: what `query_piece_counts` lists is met, of others the next lower is taken."""
-    heads, kv_heads = len(split.heads), len(split.kv_heads)
-    group = heads // kv_heads
-    if count <= kv_heads:
-        groups = [(run, range(run.start * group, run.stop * group)) for run in even(kv_heads, count)]
-        return QueryCut(tuple(QueryPiece(queries, run, True, 0) for run, queries in groups), 1)
-    subgroups, parts = min(group, count // kv_heads), max(1, count // heads)
-    pieces = []
-    for kv_head in range(kv_heads):
-        for number, run in enumerate(even(group, subgroups)):
-            queries = range(kv_head * group + run.start, kv_head * group + run.stop)
-            for part in range(parts):
-                first = number == 0 and part == 0
-                pieces.append(QueryPiece(queries, range(kv_head, kv_head + 1), first, part))
-    return QueryCut(tuple(pieces), parts)

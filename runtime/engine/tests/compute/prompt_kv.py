@@ -25,8 +25,9 @@ from csps_engine.core.plan import (
 )
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
+from csps_engine.pipeline.cost import PieceRule
 from csps_engine.pipeline.decode import DecodeRunner
-from csps_engine.pipeline.prefill import PrefillRunner
+from csps_engine.pipeline.prefill import WHOLE, PrefillRunner
 
 GREEDY = Sampling()
 
@@ -80,12 +81,17 @@ class Prefilled:
 
 
 def prefill(
-    model: Llama, tokens: Sequence[int], ranks: int, mode: PrefillMode = "auto", sampling: Sampling = GREEDY
+    model: Llama,
+    tokens: Sequence[int],
+    ranks: int,
+    mode: PrefillMode = "auto",
+    sampling: Sampling = GREEDY,
+    pieces: PieceRule = WHOLE,
 ) -> Prefilled:
     """Prefill on `ranks` ranks; checks that all of them agree on the token."""
     job = PrefillJob("request", tuple(tokens), sampling, mode)
     recording, kv = RecordingLlama(model), KeptKv()
-    results = on_ranks(ranks, lambda mesh: PrefillRunner(recording, mesh).run(job, kv))
+    results = on_ranks(ranks, lambda mesh: PrefillRunner(recording, mesh, pieces=pieces).run(job, kv))
     assert all(result.sampled == results[0].sampled for result in results)
     assert len(recording.seen) == 1
     return Prefilled(job.token_ids, results[0].sampled, recording.seen[0][0], kv, results)

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from prompt_kv import decode, prefill
 from tiny_llama import random_llama
 
-from csps_engine.core.plan import Sampling
-from csps_engine.pipeline.mode import ModeError, choose_mode, split_heads
+from csps_engine.core.plan import PrefillMode, Sampling
+from csps_engine.pipeline.cost import FixedPieces, layer_work
+from csps_engine.pipeline.mode import choose_mode, split_heads, splits_evenly
 
 MODELS = {heads: random_llama(*heads) for heads in [(9, 3), (8, 2), (4, 4), (6, 1)]}
 HEADS = st.sampled_from(sorted(MODELS))
+MODES: tuple[PrefillMode, ...] = ("kvGather", "allToAll")
 TOLERANCE = 2e-4
 
 
@@ -28,8 +30,7 @@ def test_prefill_gives_the_same_logits_and_kv_whatever_the_degree(
 ) -> None:
     model, prompt = MODELS[heads], prompt_of(tokens, seed)
     alone = prefill(model, prompt, 1)
-    modes = ["kvGather", *(["allToAll"] if split_heads(model.config, ranks) else [])]
-    for mode in modes:
+    for mode in MODES:
         spread = prefill(model, prompt, ranks, mode)
         assert {result.mode for result in spread.results} == {mode}
         torch.testing.assert_close(spread.logits, alone.logits, rtol=0, atol=TOLERANCE)
@@ -91,30 +92,50 @@ def test_bytes_sent_are_those_of_the_formula(heads: tuple[int, int], ranks: int)
     # Late chunks go to lower ranks alone: of 2P(P-1) chunks a quarter stays.
     expected = c.layers * share * (ranks - 1) * ranks * 2 * c.kv_heads * c.head_dim * element * 3 // 4
     assert sum(result.sent_bytes for result in gathered.results) == expected + token_rows
-    splits = split_heads(c, ranks)
-    if splits is not None:
-        exchanged = prefill(model, prompt_of(tokens, 5), ranks, "allToAll")
-        held = sum(len(split.kv_heads) for split in splits)
-        expected = c.layers * share * (ranks - 1) * (2 * c.heads + 2 * held) * c.head_dim * element
-        assert sum(result.sent_bytes for result in exchanged.results) == expected + token_rows
+    exchanged = prefill(model, prompt_of(tokens, 5), ranks, "allToAll")
+    held = sum(len(split.kv_heads) for split in split_heads(c, ranks))
+    expected = c.layers * share * (ranks - 1) * (2 * c.heads + 2 * held) * c.head_dim * element
+    assert sum(result.sent_bytes for result in exchanged.results) == expected + token_rows
+    work = layer_work(c, "allToAll", tokens, ranks, element)
+    busiest = max(result.sent_bytes for result in exchanged.results) - token_rows // ranks
+    assert busiest <= c.layers * (work.inward_bytes + work.back_bytes)
+    if splits_evenly(c, ranks):
+        assert busiest == c.layers * (work.inward_bytes + work.back_bytes)
 
 
 @pytest.mark.parametrize("heads", [*MODELS, (32, 8), (64, 8), (12, 4)])
 @pytest.mark.parametrize("ranks", range(2, 17))
 def test_auto_takes_the_form_that_sends_less(heads: tuple[int, int], ranks: int) -> None:
     config = random_llama(*heads, layers=1, head_dim=2).config
-    splits = split_heads(config, ranks)
     chosen = choose_mode(config, ranks, "auto")
-    if splits is None:
+    if not splits_evenly(config, ranks):
         assert chosen == "kvGather"
         return
-    exchange = (2 * config.heads + 2 * sum(len(split.kv_heads) for split in splits)) / ranks
+    exchange = (2 * config.heads + 2 * sum(len(split.kv_heads) for split in split_heads(config, ranks))) / ranks
     assert chosen == ("kvGather" if 2 * config.kv_heads < exchange else "allToAll")
 
 
-def test_heads_that_do_not_split_refuse_the_exchange() -> None:
-    config = MODELS[9, 3].config
-    with pytest.raises(ModeError, match="9 query and 3 KV heads do not split evenly over 2 ranks"):
-        choose_mode(config, 2, "allToAll")
-    # 12 heads over 6 ranks: two heads a rank, which may belong to two groups of three.
-    assert split_heads(random_llama(12, 4, layers=1, head_dim=2).config, 6) is None
+@pytest.mark.parametrize("heads", [*MODELS, (32, 8), (12, 4)])
+@pytest.mark.parametrize("ranks", range(2, 14))
+def test_every_query_head_is_given_to_one_rank_with_the_keys_that_it_reads(heads: tuple[int, int], ranks: int) -> None:
+    config = random_llama(*heads, layers=1, head_dim=2).config
+    splits = split_heads(config, ranks)
+    assert [head for split in splits for head in split.heads] == list(range(config.heads))
+    assert max(len(split.heads) for split in splits) - min(len(split.heads) for split in splits) <= 1
+    for split in splits:
+        readers = [split.heads.start + head for heads in split.readers() for head in heads]
+        assert readers == list(split.heads)
+        for kv_head, heads in zip(split.kv_heads, split.readers(), strict=True):
+            assert {(split.heads.start + head) // config.group for head in heads} == {kv_head}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5, 9, 18])
+@pytest.mark.parametrize("ranks", [2, 4, 6, 11])
+def test_uneven_shares_of_heads_change_nothing_in_any_number_of_pieces(ranks: int, pieces: int) -> None:
+    model, prompt = MODELS[9, 3], prompt_of(1000, 7)
+    alone = prefill(model, prompt, 1)
+    spread = prefill(model, prompt, ranks, "allToAll", pieces=FixedPieces(pieces))
+    torch.testing.assert_close(spread.logits, alone.logits, rtol=0, atol=TOLERANCE)
+    for layer in range(model.config.layers):
+        for one, other in zip(spread.kv.layer(layer), alone.kv.layer(layer), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE)
