@@ -50,8 +50,33 @@ describe("the official client", () => {
     expect(chunks[0]?.choices[0]?.delta.role).toBe("assistant");
     expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("")).toBe(hello);
     expect(chunks.at(-2)?.choices[0]?.finish_reason).toBe("stop");
-    expect(chunks.at(-1)?.usage).toEqual(whole.usage);
+    expect(chunks.at(-1)?.usage).toMatchObject({
+      prompt_tokens: whole.usage?.prompt_tokens,
+      completion_tokens: whole.usage?.completion_tokens,
+      total_tokens: whole.usage?.total_tokens,
+    });
     expect(chunks.at(-1)?.choices).toEqual([]);
+  });
+
+  it("tells how much of a prompt was kept from an earlier one, whole and as a stream", async () => {
+    const openai = await start();
+    const long = `${"The same beginning. ".repeat(8)}${prompt}`;
+    const body = { model: "tiny", prompt: long, max_tokens: 64 };
+    const first = await openai.completions.create(body);
+    expect(first.usage?.prompt_tokens_details?.cached_tokens).toBe(0);
+    const again = await openai.completions.create(body);
+    const kept = 16 * Math.floor(((again.usage?.prompt_tokens ?? 0) - 1) / 16);
+    expect(again.usage?.prompt_tokens_details?.cached_tokens).toBe(kept);
+    expect(kept).toBeGreaterThan(100);
+    const stream = await openai.completions.create({
+      ...body,
+      prompt: long.replace("hello", "something else"),
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let usage;
+    for await (const chunk of stream) usage = chunk.usage ?? usage;
+    expect(usage?.prompt_tokens_details?.cached_tokens).toBe(160);
   });
 
   it("streams characters whole although their bytes come in different tokens", async () => {
