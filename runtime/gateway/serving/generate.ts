@@ -47,7 +47,13 @@ export async function* generate(
   order: GenerationOrder,
 ): AsyncGenerator<GenerationEvent, void, undefined> {
   const { patience, admission, client, view } = deps;
-  const progress: Progress = { tokenIds: [], decoded: false, exact: false, reason: undefined, resumed: undefined };
+  const progress: Progress = {
+    tokenIds: [],
+    decoded: false,
+    exact: false,
+    reason: undefined,
+    resumed: undefined,
+  };
   let failures = 0;
   for (let attempt = 0; ; attempt += 1) {
     const requestId = `${order.id}.${String(attempt)}`;
@@ -175,8 +181,7 @@ async function* prefill(
         // A later attempt reuses what this gateway has put there itself.
         if (order.trace.recoveries === 0) order.trace.cachedTokens = event.reusedTokens ?? 0;
         progress.exact = event.sparse === undefined;
-      }
-      else if (firstToken === undefined) {
+      } else if (firstToken === undefined) {
         firstToken = event.tokenId;
         yield take(event, progress);
       }
