@@ -35,7 +35,9 @@ def test_a_head_that_looks_near_streams_and_one_that_looks_anywhere_fetches_for_
     assert curve.fetched[-1, 1] > 0.9
     found = allot([curve], Floor(0.0, 0.05))
     assert found.tolerances[0, 0] == 1
-    assert found.tolerances[0, 1] < 0.1
+    # Of the two heads' mean of 0.05, all is the second's.
+    assert found.tolerances[0, 1] < 0.12
+    assert found.missing <= 0.05
 
 
 def test_keys_go_where_they_serve_most_and_no_further() -> None:
@@ -83,7 +85,7 @@ def test_a_profile_that_does_not_fit_is_refused(
 def test_a_profile_of_another_model_or_of_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     write_profile(path, PROFILE, dataclasses.replace(MODEL, vocab=MODEL.vocab + 1))
-    with pytest.raises(CsaError, match="model.vocab"):
+    with pytest.raises(CsaError, match=r"model\.vocab"):
         read_profile(path, MODEL)
     path.write_text("{")
     with pytest.raises(CsaError, match="cannot be read as JSON"):
