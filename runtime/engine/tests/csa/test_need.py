@@ -78,3 +78,17 @@ def test_a_budget_goes_to_the_most_needed_blocks_of_all_heads() -> None:
     assert choice.cut == 2
     assert within(wishes, 5).cut == 0
     assert not within(wishes, 0).wanted.any()
+
+
+def test_a_planted_keys_block_is_wanted_for_the_sake_of_one_query_among_many() -> None:
+    draw = torch.Generator().manual_seed(4)
+    k, q = torch.randn(1, 1024, 32, generator=draw), torch.randn(400, 32, generator=draw)
+    q[123] = k[0, 170] = torch.nn.functional.one_hot(torch.tensor(3), 32) * 12.0
+    # The queries hold keys that matter more to them than any other block, but for the planted one.
+    held = torch.full((400,), 12.0)
+    weights = expected_weight(q, digest(k, 32)[:, 0], 32)
+    demand = Demand(0.065, 0.99, 0.1)
+    wanted = wish([need(weights, held, demand)]).wanted[0]
+    assert wanted.nonzero().flatten().tolist() == [170 // 32]
+    others = [i for i in range(400) if i != 123]
+    assert not wish([need(weights[others], held[others], demand)]).wanted.any()
