@@ -48,6 +48,9 @@ class Metrics:
         )
         self.kv_pushed = Counter("csps_kv_pushed_bytes", "KV sent and acknowledged", registry=registry)
         self.kv_received = Counter("csps_kv_received_bytes", "KV received and stored", registry=registry)
+        self.kv_read = Counter(
+            "csps_kv_read_bytes", "KV of prompts' beginnings that prefills read from here", registry=registry
+        )
         self.frames_refused = Counter(
             "csps_kv_frames_refused", "KV frames that were not stored", ["code"], registry=registry
         )

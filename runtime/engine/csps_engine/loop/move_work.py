@@ -19,7 +19,7 @@ from csps_engine.loop.gathering import gather_numbers, smallest
 from csps_engine.scheduler.move import MoveCommit, MoveProgress, MoveTicket, TailPage, tail_pages
 from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.ticks import Tick
-from csps_engine.transfer.link import Errand
+from csps_engine.transfer.errand import Errand
 from csps_engine.transfer.page_copy import CopyRoute, PageCopy
 
 log = logging.getLogger(__name__)

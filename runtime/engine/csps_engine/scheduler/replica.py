@@ -119,14 +119,7 @@ class Replica:
     ) -> None:
         """Store one layer of some pages if the reservation still stands; raises Refused otherwise."""
         with self._lock:
-            entry = self._entries.get(request_id)
-            if entry is None:
-                raise refuse("unknown_request", f"request {request_id} holds no pages here")
-            if entry.holding.version != version:
-                raise refuse(
-                    "stale_epoch",
-                    f"request {request_id} was reserved in epoch {entry.holding.version}, not {version}",
-                )
+            entry = self._entry(request_id, version)
             if entry.sealed:
                 raise refuse("bad_request", f"the prompt of {request_id} is being decoded: its KV is final")
             for incoming in pages:
@@ -134,6 +127,22 @@ class Replica:
             store()
             for incoming in pages:
                 entry.received[incoming.page] = entry.received.get(incoming.page, 0) | (1 << layer)
+
+    def read(
+        self, request_id: str, version: int, layer: int, pages: Sequence[IncomingPage], copy: Callable[[], None]
+    ) -> None:
+        """Copy one layer of pages that a request shares while it still holds them; raises Refused otherwise."""
+        with self._lock:
+            holding = self._entry(request_id, version).holding
+            if not 0 <= layer < self._layers:
+                raise refuse("bad_request", f"layer {layer} is not one of {self._layers}")
+            for asked in pages:
+                if not 0 <= asked.page < holding.shared_pages or asked.tokens != PAGE_TOKENS:
+                    raise refuse("bad_request", f"page {asked.page} is not one that {request_id} shares")
+                # It may have moved since the reservation was made.
+                if holding.places[asked.page] != Place(self._mesh_rank, asked.slot):
+                    raise refuse("lost_pages", f"page {asked.page} is not in slot {asked.slot} here any more")
+            copy()
 
     def missing_pages(self, request_id: str) -> int:
         """How many of this rank's pages of the prompt are not complete in every layer."""
@@ -164,6 +173,15 @@ class Replica:
         """Where consecutive pages are, each on its own rank."""
         with self._lock:
             return [place.slot for place in self._entries[request_id].holding.places[first_page : first_page + pages]]
+
+    def _entry(self, request_id: str, version: int) -> _Entry:
+        entry = self._entries.get(request_id)
+        if entry is None:
+            raise refuse("unknown_request", f"request {request_id} holds no pages here")
+        reserved = entry.holding.version
+        if reserved != version:
+            raise refuse("stale_epoch", f"request {request_id} was reserved in epoch {reserved}, not {version}")
+        return entry
 
     def _count(self) -> None:
         rank, entries = self._mesh_rank, self._entries.values()

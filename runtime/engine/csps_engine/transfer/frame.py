@@ -4,6 +4,11 @@
     frame   u32 length, JSON header, payload                 sender to receiver
     answer  u32 length, JSON {} or {"code", "message"}       receiver to sender, one a frame, in order
 
+Pages that prompts share are read on the same port, one layer at a time:
+
+    read    u32 length, JSON {"read": header}
+    answer  u32 length, JSON {"crc32"}, payload; or {"code", "message"}
+
 A payload is K then V of one layer: for each listed page in order, [kv_heads, tokens, head_dim] in row-major
 order, all pages of K before all pages of V. Its CRC-32 is in the header. Numbers are big-endian.
 """
@@ -55,6 +60,41 @@ class FrameHeader:
             "crc32": self.crc32,
         }
         return {**document, "moveId": self.move_id} if self.move_id else document
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """Full pages of one layer that a prefill needs to go on from."""
+
+    request_id: str
+    incarnation: str
+    version: int
+    layer: int
+    pages: tuple[IncomingPage, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        document = {
+            "requestId": self.request_id,
+            "incarnation": self.incarnation,
+            "version": self.version,
+            "layer": self.layer,
+            "pages": [[p.page, p.slot, p.tokens] for p in self.pages],
+        }
+        return {"read": document}
+
+
+def read_from_json(document: Any) -> PageRead:
+    """Raises TransferBroken when a field is missing or of the wrong form."""
+    try:
+        return PageRead(
+            request_id=_text(document["requestId"]),
+            incarnation=_text(document["incarnation"]),
+            version=_whole(document["version"]),
+            layer=_whole(document["layer"]),
+            pages=tuple(IncomingPage(_whole(p), _whole(s), _whole(t)) for p, s, t in document["pages"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TransferBroken(f"malformed read: {error!r}") from error
 
 
 def header_from_json(document: dict[str, Any]) -> FrameHeader:

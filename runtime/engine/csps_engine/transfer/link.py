@@ -9,19 +9,18 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-import time
 import zlib
 from collections import deque
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from csps_engine.core.kvshape import KvShape
-from csps_engine.refusal import Refused, refuse
+from csps_engine.refusal import Refused
 from csps_engine.scheduler.replica import IncomingPage
-from csps_engine.transfer.frame import FrameHeader, TransferBroken, receive_json, send_json
-from csps_engine.wire.generated import Failure, RankRef
+from csps_engine.transfer.errand import Errand, connect, failure_of, read_answer
+from csps_engine.transfer.frame import FrameHeader, TransferBroken, send_json
+from csps_engine.transfer.payload import raw_bytes
+from csps_engine.wire.generated import Failure
 
 WINDOW_FRAMES = 8
 QUEUE_FRAMES = 64
@@ -35,21 +34,6 @@ class Outgoing:
     pages: tuple[IncomingPage, ...]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What all frames of a link have in common."""
-
-    request_id: str
-    version: int
-    holder: RankRef
-    token: str
-    shape: KvShape
-    deadline: float
-    """time.monotonic() by which everything must be acknowledged."""
-    move_id: str = ""
-    """Empty: the KV of a prompt."""
 
 
 class Link:
@@ -87,27 +71,12 @@ class Link:
 
     def _run(self) -> None:
         try:
-            with self._connect() as connection:
+            with connect(self._errand) as connection:
                 self._push_all(connection)
-        except Refused as refused:
-            self.failure = refused.failure
-        except (OSError, TransferBroken, queue.Empty) as error:
-            late = time.monotonic() >= self._errand.deadline
-            self.failure = Failure(
-                code="deadline_exceeded" if late else "lost_pages",
-                message=f"KV could not be pushed to {self._errand.holder.rank_id}: {error!r}",
-            )
+        except (OSError, TransferBroken, Refused, queue.Empty) as error:
+            self.failure = failure_of(error, self._errand, "KV could not be pushed to")
         finally:
             self._done.set()
-
-    def _connect(self) -> socket.socket:
-        holder = self._errand.holder
-        port = holder.transfer_port + self._errand.shape.tensor_rank
-        connection = socket.create_connection((holder.address, port), timeout=min(5.0, self._left()))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        send_json(connection, {"token": self._errand.token})
-        self._read_answer(connection)
-        return connection
 
     def _push_all(self, connection: socket.socket) -> None:
         while (frame := self._next(connection)) is not None:
@@ -121,11 +90,11 @@ class Link:
         """The next frame; answers are read while none is queued, so a refusal shows early."""
         while self._unanswered and self._queue.empty():
             self._acknowledge(connection)
-        return self._queue.get(timeout=self._left())
+        return self._queue.get(timeout=self._errand.left())
 
     def _send(self, connection: socket.socket, frame: Outgoing) -> None:
         errand, shape = self._errand, self._errand.shape
-        payload = b"".join(_raw(tensor) for tensor in (*frame.keys, *frame.values))
+        payload = b"".join(raw_bytes(tensor) for tensor in (*frame.keys, *frame.values))
         header = FrameHeader(
             request_id=errand.request_id,
             incarnation=errand.holder.incarnation,
@@ -138,31 +107,11 @@ class Link:
             crc32=zlib.crc32(payload),
             move_id=errand.move_id,
         )
-        connection.settimeout(self._left())
+        connection.settimeout(errand.left())
         send_json(connection, header.to_json())
         connection.sendall(payload)
         self._unanswered.append(len(payload))
 
     def _acknowledge(self, connection: socket.socket) -> None:
-        self._read_answer(connection)
+        read_answer(connection, self._errand)
         self.acknowledged_bytes += self._unanswered.popleft()
-
-    def _read_answer(self, connection: socket.socket) -> None:
-        connection.settimeout(self._left())
-        answer = receive_json(connection)
-        if answer is None:
-            raise TransferBroken("the holder closed the connection")
-        if answer:
-            failure = {"code": answer.get("code"), "message": f"{self._errand.holder.rank_id}: {answer.get('message')}"}
-            raise Refused(Failure.model_validate(failure))
-
-    def _left(self) -> float:
-        left = self._errand.deadline - time.monotonic()
-        if left <= 0:
-            raise refuse("deadline_exceeded", f"KV was not acknowledged by {self._errand.holder.rank_id} in time")
-        return left
-
-
-def _raw(tensor: Tensor) -> bytes:
-    """The tensor's bytes in row-major order; works for types that numpy does not know."""
-    return tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes()

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.kv.pool import KvPool
 from csps_engine.scheduler.replica import IncomingPage
-from csps_engine.transfer.link import Errand, Link, Outgoing
+from csps_engine.transfer.errand import Errand
+from csps_engine.transfer.link import Link, Outgoing
 
 FRAME_BYTES = 2**20
 """Pages of one layer travel together up to about this size."""

@@ -10,14 +10,24 @@ from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.replica import IncomingPage
-from csps_engine.transfer.link import Errand, Link, Outgoing
+from csps_engine.transfer.errand import Errand
+from csps_engine.transfer.link import Link, Outgoing
+from csps_engine.transfer.prefix_pull import PrefixPull
 from csps_engine.wire.generated import Failure, RankRef, Reservation
 
 
 class PushSink:
     """A KvSink for one prompt on one prefill rank; links open when their first page comes."""
 
-    def __init__(self, reservation: Reservation, shape: KvShape, token: str, deadline: float) -> None:
+    def __init__(
+        self,
+        reservation: Reservation,
+        shape: KvShape,
+        token: str,
+        deadline: float,
+        beginning: PrefixPull | None = None,
+    ) -> None:
+        """`beginning`: what the KV that comes here is computed from; without it nothing more is pushed."""
         self._reservation = reservation
         self._shape = shape
         self._token = token
@@ -28,9 +38,12 @@ class PushSink:
         self._holders = {holder.rank_id: holder for holder in reservation.holders}
         self._links: dict[str, Link] = {}
         self._finished = False
+        self._beginning = beginning
 
     def write(self, layer: int, first_token: int, k: Tensor, v: Tensor) -> None:
         """See KvSink. Pages go to their holders in one frame each per call."""
+        if self._beginning is not None and self._beginning.failure is not None:
+            return
         frames: dict[str, list[tuple[IncomingPage, Tensor, Tensor]]] = {}
         for start in range(0, k.shape[1], PAGE_TOKENS):
             if first_token + start < self._first:
@@ -48,6 +61,8 @@ class PushSink:
         """Say that the prompt's KV is all written."""
         if not self._finished:
             self._finished = True
+            if self._beginning is not None:
+                self._beginning.close()
             for link in self._links.values():
                 link.finish()
 
@@ -67,6 +82,8 @@ class PushSink:
 
     @property
     def failure(self) -> Failure | None:
+        if self._beginning is not None and self._beginning.failure is not None:
+            return self._beginning.failure
         return next((link.failure for link in self._links.values() if link.failure), None)
 
     @property

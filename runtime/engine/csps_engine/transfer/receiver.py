@@ -20,12 +20,15 @@ from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.replica import Replica
 from csps_engine.transfer.frame import (
     FrameHeader,
+    PageRead,
     TransferBroken,
     header_from_json,
+    read_from_json,
     receive_exactly,
     receive_json,
     send_json,
 )
+from csps_engine.transfer.payload import raw_bytes
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,21 @@ class PageStore:
                 header.request_id, header.version, header.layer, header.pages, lambda: self._store(header, payload)
             )
         self.metrics.kv_received.inc(len(payload))
+
+    def give(self, read: PageRead) -> bytes:
+        """Pages that the request shares, as a frame's payload; raises Refused when they may not be read."""
+        if read.incarnation != self.incarnation:
+            raise refuse("wrong_incarnation", f"this is incarnation {self.incarnation}")
+        stored: list[tuple[Tensor, Tensor]] = []
+
+        def copy() -> None:
+            stored.extend(self.pool.read(read.layer, page.slot, page.tokens) for page in read.pages)
+            stored[:] = [(k.clone(), v.clone()) for k, v in stored]
+
+        self.replica.read(read.request_id, read.version, read.layer, read.pages, copy)
+        payload = b"".join(raw_bytes(part) for column in zip(*stored, strict=True) for part in column)
+        self.metrics.kv_read.inc(len(payload))
+        return payload
 
     def _store(self, header: FrameHeader, payload: bytearray) -> None:
         flat = torch.frombuffer(payload, dtype=getattr(torch, header.dtype))
@@ -116,6 +134,9 @@ class TransferServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._greet(connection)
             while (document := receive_json(connection)) is not None:
+                if "read" in document:
+                    self._give(connection, read_from_json(document["read"]))
+                    continue
                 header = header_from_json(document)
                 payload = receive_exactly(connection, self._store.payload_bytes(header))
                 send_json(connection, self._answer(header, payload))
@@ -132,6 +153,15 @@ class TransferServer:
             send_json(connection, {"code": "unauthorized", "message": "the transfer token is wrong"})
             raise TransferBroken("wrong token")
         send_json(connection, {})
+
+    def _give(self, connection: socket.socket, read: PageRead) -> None:
+        try:
+            payload = self._store.give(read)
+        except Refused as refused:
+            send_json(connection, {"code": refused.failure.code, "message": refused.failure.message})
+            return
+        send_json(connection, {"crc32": zlib.crc32(payload)})
+        connection.sendall(payload)
 
     def _answer(self, header: FrameHeader, payload: bytearray) -> dict[str, str]:
         try:

@@ -134,7 +134,9 @@ def test_a_rank_that_dies_takes_all_who_share_its_pages_and_nobody_is_answered_f
 ) -> None:
     group, pool = prefill.wait_serving(), decode.wait_serving()
     live = [begin(group, pool, asked(beginning, end, count=1300)) for end in (1, 2)]
-    gone = next(r for r in others(decode, pool) if any(s["rankId"] == r.rank_id for s in facts_of(live[0], pool)["shards"]))
+    gone = next(
+        r for r in others(decode, pool) if any(s["rankId"] == r.rank_id for s in facts_of(live[0], pool)["shards"])
+    )
     gone.kill()
     survivors = others(decode, gone)
     decode.push_roster(survivors)
@@ -149,9 +151,7 @@ def test_a_rank_that_dies_takes_all_who_share_its_pages_and_nobody_is_answered_f
     wait_for(lambda: all(r["pagesFree"] == r["pagesTotal"] for r in inventory(pool)["ranks"]), pool, 5)
 
 
-def test_keys_that_are_not_those_of_the_prompt_are_refused(
-    prefill: Group, decode: Group, beginning: list[int]
-) -> None:
+def test_keys_that_are_not_those_of_the_prompt_are_refused(prefill: Group, decode: Group, beginning: list[int]) -> None:
     group, pool = prefill.wait_serving(), decode.wait_serving()
     request = asked(beginning, 1)
     reservation = request.reserve(pool)
