@@ -17,6 +17,7 @@ from csps_engine.model.config import ModelConfig
 from csps_engine.model.descriptor import build_descriptor
 from csps_engine.model.llama import Llama
 from csps_engine.model.load import load_shard, open_model
+from csps_engine.model.packed_library import packed_library
 from csps_engine.model.weights import WeightForm
 from csps_engine.server.sparse import sparse_settings
 
@@ -56,7 +57,8 @@ def load_own(config: EngineConfig, seat: Seat) -> LoadedShard:
     device = torch.device("cuda" if config.backend == "cuda" else "cpu")
     file = open_model(config.model_path)
     whole, shard = file.config(), seat.shard
-    llama = load_shard(file, WeightForm(getattr(torch, name), device), shard, seat.tensor_group)
+    form = WeightForm(getattr(torch, name), device, packed=_keeps_packed(config))
+    llama = load_shard(file, form, shard, seat.tensor_group)
     sparse = sparse_settings(config, whole)
     if sparse is not None and sparse.tolerances:
         own = tuple(row[shard.kv_heads(whole)] for row in sparse.tolerances)
@@ -77,6 +79,15 @@ def load(config: EngineConfig, seat: Seat) -> LoadedModel:
     identity = kv_format(part.whole.kv_shape(_dtype(config)), config.model_path, seat.tensor_degree)
     descriptor = build_descriptor(config.model_path, config.model_name, config.context_length, identity)
     return LoadedModel(part, identity, descriptor.to_json())
+
+
+def _keeps_packed(config: EngineConfig) -> bool:
+    """Whether quantized weights stay as the file has them: decode on a CPU is bound by reading weights.
+
+    Prefill is bound by arithmetic instead, and would expand them anew for every prompt.
+    """
+    wanted = config.role == "decode" and config.backend == "cpu" and config.dtype == "auto"
+    return wanted and packed_library() is not None
 
 
 def _dtype(config: EngineConfig) -> DtypeName:
