@@ -13,17 +13,15 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import torch
-from tokenizers import Tokenizer
 
 from bench.emulation.network import Link, NetworkError
 from bench.emulation.quota import QuotaError
 from bench.emulation.report import Measured, table
 from bench.emulation.suites import SUITES, Case, Options
 from bench.emulation.testbed import Shape, Testbed, TestbedError
-from csps_engine.model.descriptor import build_descriptor
+from bench.prose import prose
 from csps_engine.model.llama import Llama
 from csps_engine.model.load import load_model
 
@@ -43,14 +41,6 @@ def measure(testbed: Testbed, cases: list[Case], prompt: list[int], repeats: int
             one.answers.append(answers)
             sys.stderr.write(f"  {one.case.name}: {one.seconds[-1]:.3f} s\n")
     return measured
-
-
-def prose(model_file: Path, tokens: int) -> list[int]:
-    """Token ids of the Python language's manual, which every interpreter has."""
-    described = build_descriptor(model_file, "model", 8192, "kv")
-    tokenizer = Tokenizer.from_str(json.dumps(described.tokenizer))
-    ids: list[int] = tokenizer.encode(" ".join(topics.values())[: 8 * tokens], add_special_tokens=False).ids
-    return ids[:tokens]
 
 
 def shallow(model: Llama, layers: int) -> Llama:

@@ -1,168 +1,82 @@
-"""One rank beside transformers: prefill and decode throughput with the same weights and threads.
+"""One rank beside transformers and, where asked for, llama.cpp: prefill and decode with the same weights and threads.
 
-The two take turns within one run, so that other load on the machine falls on both; the ratio of medians is the
-figure to keep, the rates depend on the machine.
+The parties take turns within one run, so that other load on the machine falls on all; the ratio of medians is the
+figure to keep, the rates depend on the machine. How soon a rank is ready and what memory it takes is told as well.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from csps_engine.comm.local import LocalMesh
-from csps_engine.core.plan import DecodeRow, PageTable, Place, PrefillJob, StepPlan
-from csps_engine.kv.pool import KvPool
-from csps_engine.model.llama import Llama
-from csps_engine.model.load import load_model
-from csps_engine.pipeline.decode import DecodeRunner
-from csps_engine.pipeline.prefill import PrefillRunner
-
-
-class Took(NamedTuple):
-    """Seconds of one measurement."""
-
-    wall: float
-    cpu: float
+from bench.parties import Engine, LlamaCpp, Party, Took, Transformers
+from bench.prose import prose
+from bench.standing_start import StandingStart
 
 
 @dataclass
 class Series:
-    """Repeats of one task by both parties."""
+    """Repeats of one task by all parties; the engine comes first."""
 
     task: str
     tokens: int
-    engine: list[Took] = field(default_factory=list)
-    transformers: list[Took] = field(default_factory=list)
+    took: dict[str, list[Took]]
+
+    def rates(self, party: str, clock: str) -> list[float]:
+        """Tokens per second of each repeat."""
+        return [self.tokens / getattr(took, clock) for took in self.took[party]]
 
     def summary(self) -> dict[str, Any]:
-        """Median tokens per second and engine-to-transformers ratios, by wall clock and by CPU time."""
-        answer: dict[str, Any] = {"task": self.task, "tokens": self.tokens, "repeats": len(self.engine)}
+        """By clock: median rates of all parties, and the engine's over each other's with the repeats' extremes."""
+        engine, *others = self.took
+        answer: dict[str, Any] = {"task": self.task, "tokens": self.tokens, "repeats": len(self.took[engine])}
         for clock in ("wall", "cpu"):
-            ours, theirs = (
-                self.tokens / statistics.median(getattr(took, clock) for took in side)
-                for side in (self.engine, self.transformers)
-            )
-            answer[clock] = {"engine": ours, "transformers": theirs, "ratio": ours / theirs}
+            ours = self.rates(engine, clock)
+            ratios = {}
+            for other in others:
+                theirs = self.rates(other, clock)
+                each = [a / b for a, b in zip(ours, theirs, strict=True)]
+                ratios[other] = [statistics.median(ours) / statistics.median(theirs), min(each), max(each)]
+            rates = {party: statistics.median(self.rates(party, clock)) for party in self.took}
+            answer[clock] = {"rates": rates, "ratios": ratios}
         return answer
 
 
-class Kept:
-    """A sink that keeps the KV of one prompt."""
-
-    def __init__(self) -> None:
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def write(self, layer: int, first_token: int, k: Tensor, v: Tensor) -> None:
-        assert first_token == 0
-        self.layers[layer] = (k, v)
-
-    def flush(self) -> None:
-        """Nothing is under way."""
-
-
-class Engine:
-    """This project's engine as one rank."""
-
-    def __init__(self, model: Llama) -> None:
-        self._model = model
-        self._prefill = PrefillRunner(model, LocalMesh())
-
-    def prefill(self, prompt: tuple[int, ...]) -> int:
-        return self._prefill.run(PrefillJob("bench", prompt), Kept()).sampled.token_id
-
-    def decoder(self, prompt: tuple[int, ...], steps: int) -> Iterator[int]:
-        """Tokens after the prompt's first; the prefill happens before the first is asked for."""
-        kept = Kept()
-        token = self._prefill.run(PrefillJob("bench", prompt), kept).sampled.token_id
-        shape = self._model.config.kv_shape("float32")
-        slots = -(-(len(prompt) + steps) // shape.page_tokens)
-        pool = KvPool(shape, slots)
-        for layer, (k, v) in kept.layers.items():
-            pool.write(layer, 0, k, v)
-        runner, places = DecodeRunner(self._model, LocalMesh(), pool), [Place(0, slot) for slot in range(slots)]
-        yield token
-        for position in range(len(prompt), len(prompt) + steps):
-            row = DecodeRow("bench", 0, token, position)
-            token = runner.step(StepPlan((row,)), {"bench": PageTable(places, position)}).sampled["bench"].token_id
-            yield token
-
-
-class Transformers:
-    """transformers with scaled_dot_product_attention."""
-
-    def __init__(self, model_file: Path) -> None:
-        from transformers import AutoModelForCausalLM  # slow to import: not for --help
-
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            model_file.parent, gguf_file=model_file.name, dtype=torch.float32, attn_implementation="sdpa"
-        ).eval()
-
-    def prefill(self, prompt: tuple[int, ...]) -> int:
-        return int(self._forward(torch.tensor([prompt])).logits[0, -1].argmax())
-
-    def decoder(self, prompt: tuple[int, ...], steps: int) -> Iterator[int]:
-        out = self._forward(torch.tensor([prompt]))
-        token = int(out.logits[0, -1].argmax())
-        yield token
-        for _ in range(steps):
-            out = self._forward(torch.tensor([[token]]), out.past_key_values)
-            token = int(out.logits[0, -1].argmax())
-            yield token
-
-    def _forward(self, ids: Tensor, cache: Any = None) -> Any:
-        with torch.inference_mode():
-            return self._model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-
-
-def timed(work: Callable[[], object]) -> Took:
-    """Wall and CPU seconds of `work`."""
-    gc.collect()
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return Took(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def measure_prefill(engine: Engine, other: Transformers, prompt: tuple[int, ...], repeats: int) -> Series:
-    series = Series(f"prefill {len(prompt)}", len(prompt))
+def take_turns(parties: Sequence[Party], work: Callable[[Party], Took], repeats: int) -> dict[str, list[Took]]:
+    took: dict[str, list[Took]] = {party.name: [] for party in parties}
     for _ in range(repeats):
-        series.engine.append(timed(lambda: engine.prefill(prompt)))
-        series.transformers.append(timed(lambda: other.prefill(prompt)))
-    return series
+        for party in parties:
+            took[party.name].append(work(party))
+    return took
 
 
-def measure_decode(engine: Engine, other: Transformers, prompt: tuple[int, ...], tokens: int, repeats: int) -> Series:
-    series = Series(f"decode at {len(prompt)}", tokens)
-    ours = engine.decoder(prompt, tokens * repeats)
-    theirs = other.decoder(prompt, tokens * repeats)
-    if next(ours) != next(theirs):
-        sys.exit("the two disagree about the first token: they do not run the same model")
-    for _ in range(repeats):
-        series.engine.append(timed(lambda: [next(ours) for _ in range(tokens)]))
-        series.transformers.append(timed(lambda: [next(theirs) for _ in range(tokens)]))
-    return series
+def measure_decode(parties: Sequence[Party], prompt: tuple[int, ...], tokens: int, repeats: int) -> Series:
+    first = {party.name: party.begin(prompt, tokens * repeats) for party in parties}
+    # llama.cpp rounds activations to 8 bits, so it alone may differ.
+    if first.get("transformers", first["engine"]) != first["engine"]:
+        sys.exit("the engine and transformers disagree about the first token: they do not run the same model")
+    took = take_turns(parties, lambda party: party.decode(tokens), repeats)
+    return Series(f"decode at {len(prompt)}", tokens, took)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        f"{'':16}{'tokens per second of wall clock':>44}{'tokens per CPU-second':>44}",
-        f"{'':16}" + f"{'engine':>16}{'transformers':>16}{'ratio':>12}" * 2,
-    ]
+    """One line a task and party."""
+    lines = [f"{'':34}{'tokens per CPU-second':>24}{'engine over it':>16}{'lowest-highest':>16}{'by wall clock':>16}"]
     for row in rows:
-        figures = [
-            f"{row[c]['engine']:16.1f}{row[c]['transformers']:16.1f}{row[c]['ratio']:12.2f}" for c in ("wall", "cpu")
-        ]
-        lines.append(f"{row['task']:16}" + "".join(figures))
+        for party, rate in row["cpu"]["rates"].items():
+            line = f"{row['task'] + ', ' + party:34}{rate:24.1f}"
+            if party in row["cpu"]["ratios"]:
+                ratio, low, high = row["cpu"]["ratios"][party]
+                line += f"{ratio:16.2f}{f'{low:.2f}-{high:.2f}':>16}{row['wall']['ratios'][party][0]:16.2f}"
+            lines.append(line)
     return "\n".join(lines)
 
 
@@ -173,32 +87,50 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--decode-at", type=int, default=2048, help="context of the decode (default %(default)s)")
     parser.add_argument("--decode-tokens", type=int, default=24, help="tokens per repeat (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each party (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads of both (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every party (default %(default)s)")
+    parser.add_argument("--llama-cpp", type=Path, help="an interpreter that has llama-cpp-python, to compare with it")
+    parser.add_argument("--without-transformers", action="store_true", help="leave transformers out")
+    parser.add_argument("--without-start", action="store_true", help="start no rank")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args()
+
+
+def parties_of(options: argparse.Namespace, context: int) -> list[Party]:
+    parties: list[Party] = [Engine(options.model)]
+    if not options.without_transformers:
+        parties.append(Transformers(options.model))
+    if options.llama_cpp is not None:
+        parties.append(LlamaCpp(options.llama_cpp, options.model, options.threads, context))
+    return parties
 
 
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
-    model = load_model(options.model)
-    engine, other = Engine(model), Transformers(options.model)
-    draw = torch.Generator().manual_seed(0)
-
-    def prompt(tokens: int) -> tuple[int, ...]:
-        return tuple(torch.randint(0, model.config.vocab, (tokens,), generator=draw).tolist())
-
-    warm = prompt(128)
-    engine.prefill(warm)
-    other.prefill(warm)
-    series = [measure_prefill(engine, other, prompt(int(n)), options.repeats) for n in options.prefill.split(",")]
-    decode_prompt = prompt(options.decode_at)
-    series.append(measure_decode(engine, other, decode_prompt, options.decode_tokens, options.repeats))
+    lengths = [int(part) for part in options.prefill.split(",") if part]
+    ahead = options.decode_at + options.decode_tokens * options.repeats + 1
+    text = prose(options.model, max([*lengths, options.decode_at, 128]))
+    starts = [] if options.without_start else [StandingStart.measure(options.model, r) for r in ("prefill", "decode")]
+    parties = parties_of(options, max([*lengths, ahead]))
+    for party in parties:
+        party.prefill(tuple(text[:128]))
+    series = []
+    for tokens in lengths:
+        prompt = tuple(text[:tokens])
+        took = take_turns(parties, lambda party, prompt=prompt: party.prefill(prompt), options.repeats)
+        series.append(Series(f"prefill {tokens}", tokens, took))
+    series.append(measure_decode(parties, tuple(text[: options.decode_at]), options.decode_tokens, options.repeats))
     rows = [one.summary() for one in series]
+    for party in parties:
+        if isinstance(party, LlamaCpp):
+            party.close()
     if options.json:
-        sys.stdout.write(json.dumps({"threads": options.threads, "torch": torch.__version__, "rows": rows}) + "\n")
-    else:
-        sys.stdout.write(f"torch {torch.__version__}, {options.threads} thread(s), fp32\n{table(rows)}\n")
+        told = {"threads": options.threads, "torch": torch.__version__, "rows": rows}
+        sys.stdout.write(json.dumps({**told, "starts": [start.told() for start in starts]}) + "\n")
+        return
+    others = [f"llama-cpp-python {party.version}" for party in parties if isinstance(party, LlamaCpp)]
+    about = ", ".join([f"torch {torch.__version__}", *others, f"{options.threads} thread(s)"])
+    sys.stdout.write("\n".join([about, table(rows), *(start.line() for start in starts)]) + "\n")
 
 
 if __name__ == "__main__":

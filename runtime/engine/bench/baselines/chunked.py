@@ -16,6 +16,7 @@ from csps_engine.attention.partial import Partial, merge
 from csps_engine.kv.pool import KvPool
 from csps_engine.kv.runs import Run
 from csps_engine.model.llama import Llama
+from csps_engine.model.packed_matrix import FEW_TOKENS
 
 
 @dataclass(slots=True)
@@ -45,10 +46,14 @@ class _Part:
 
 
 class ChunkedServer:
-    """Continuous batching on one rank, greedy. `budget_tokens`: most tokens an iteration computes."""
+    """Continuous batching on one rank, greedy. `budget_tokens`: most tokens an iteration computes.
 
-    def __init__(self, model: Llama, pool: KvPool, budget_tokens: int) -> None:
-        self._model = model
+    `few`: the same model in the form that suits iterations of few tokens, where there is one.
+    """
+
+    def __init__(self, model: Llama, pool: KvPool, budget_tokens: int, few: Llama | None = None) -> None:
+        self._large = model
+        self._few = few or model
         self._pool = pool
         self._budget = budget_tokens
         self._free = list(range(pool.slots - 1, -1, -1))
@@ -106,7 +111,7 @@ class ChunkedServer:
         return parts
 
     def _compute(self, parts: Sequence[_Part]) -> None:
-        model = self._model
+        model = self._few if sum(part.count for part in parts) < FEW_TOKENS else self._large
         ids = [token for part in parts for token in _tokens(part)]
         positions = [position for part in parts for position in range(part.start, part.start + part.count)]
         x = model.embed(torch.tensor(ids, device=model.device))

@@ -11,6 +11,8 @@ from bench.emulation.names import own_name, stale
 
 SUBNET = IPv4Network("10.77.0.0/24")
 INTERFACE = "e0"
+CLIENT = str(SUBNET[250])
+"""Address of the switch itself, for clients of the ranks; its link is not shaped."""
 BURST_BYTES = 128 * 1024
 QUEUE_MS = 100
 COMMAND_TIMEOUT_S = 20
@@ -40,12 +42,16 @@ class Network:
             if shutil.which(tool) is None:
                 raise NetworkError(f"{tool} is missing: install iproute2")
         self._made: list[str] = []
+        self.switch = ""
+        """The namespace of the bridge, once made."""
 
     def make(self, ranks: int, link: Link) -> list[str]:
         """Namespaces by rank."""
         switch = self._namespace("switch")
         _run("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
+        _run("ip", "-n", switch, "addr", "add", f"{CLIENT}/{SUBNET.prefixlen}", "dev", "br0")
         _run("ip", "-n", switch, "link", "set", "br0", "up")
+        self.switch = switch
         return [self._rank(switch, rank, link) for rank in range(ranks)]
 
     def remove(self) -> None:

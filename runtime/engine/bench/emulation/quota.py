@@ -28,20 +28,25 @@ class CpuQuotas:
             raise QuotaError(f"neither {V2}/cgroup.controllers names cpu nor is there a CPU controller at {V1}")
         self._made: list[Path] = []
 
-    def make(self, part: str, cores: float) -> Path:
-        """A cgroup that may use `cores` cores."""
+    def make(self, part: str) -> Path:
+        """A cgroup that goes before all else on the machine, without a quota yet."""
         path = self._root / own_name(part)
         path.mkdir()
         self._made.append(path)
+        if self._version2:
+            (path / "cpu.weight").write_text(str(V2_WEIGHT))
+        else:
+            (path / "cpu.shares").write_text(str(V1_SHARES))
+        return path
+
+    def limit(self, path: Path, cores: float) -> None:
+        """From now on the cgroup may use `cores` cores."""
         quota_us = round(cores * PERIOD_US)
         if self._version2:
             (path / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
-            (path / "cpu.weight").write_text(str(V2_WEIGHT))
         else:
             (path / "cpu.cfs_period_us").write_text(str(PERIOD_US))
             (path / "cpu.cfs_quota_us").write_text(str(quota_us))
-            (path / "cpu.shares").write_text(str(V1_SHARES))
-        return path
 
     def remove(self) -> None:
         """Remove what was made; its processes must have ended."""

@@ -40,7 +40,7 @@ class Rank:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do the request's task together with the ranks 0 … ranks-1, or `apart`: each for itself."""
         if request["task"] == "spin":
-            return {"share": _spin()}
+            return {"share": spin()}
         mesh = LocalMesh() if request.get("apart", False) else self._mesh(int(request["ranks"]))
         mesh.barrier()
         return TASKS[request["task"]](self._model, mesh, request)
@@ -56,7 +56,7 @@ class Rank:
         return form_mesh(store, self._rank, ranks, MESH_TIMEOUT)
 
 
-def _spin() -> float:
+def spin() -> float:
     """CPU time over wall clock while a rank computes all it can."""
     wall, cpu = time.perf_counter(), time.process_time()
     a = torch.ones(256, 256)

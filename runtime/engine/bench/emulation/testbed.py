@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench.emulation.ears import Ear, wait_for_any
 from bench.emulation.network import INTERFACE, Link, Network, address
 from bench.emulation.quota import CpuQuotas, confine
 
@@ -55,6 +55,7 @@ class Testbed:
         self._worker = worker
         self._quotas, self._network = CpuQuotas(), Network()
         self._processes: list[subprocess.Popen[str]] = []
+        self._ears: list[Ear] = []
 
     def __enter__(self) -> Testbed:
         for left in [*self._network.remove_stale(), *self._quotas.remove_stale()]:
@@ -71,31 +72,57 @@ class Testbed:
     ) -> None:
         self._remove()
 
+    @property
+    def ranks(self) -> int:
+        return self._shape.ranks
+
+    @property
+    def switch(self) -> str:
+        """The namespace from which all ranks can be reached."""
+        return self._network.switch
+
+    def tell(self, rank: int, request: Mapping[str, Any]) -> None:
+        """Give a rank a line without waiting for an answer."""
+        process = self._processes[rank]
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+
+    def heard(self, timeout_s: float) -> list[dict[str, Any]]:
+        """What any ranks said, once one does; nothing after the time. Raises TestbedError when one has ended."""
+        for rank in wait_for_any(self._ears, timeout_s):
+            self._listen(rank)
+        answers = [answer for ear in self._ears for answer in ear.heard]
+        for ear in self._ears:
+            ear.heard.clear()
+        return answers
+
     def ask(self, ranks: int, request: Mapping[str, Any], timeout_s: float) -> list[dict[str, Any]]:
         """What the first `ranks` ranks answer to a request, by rank."""
-        for process in self._processes[:ranks]:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps({**request, "ranks": ranks}) + "\n")
-            process.stdin.flush()
+        for rank in range(ranks):
+            self.tell(rank, {**request, "ranks": ranks})
         deadline = time.monotonic() + timeout_s
         return [self._answer(rank, deadline) for rank in range(ranks)]
 
     def _start(self) -> None:
         shape = self._shape
         namespaces = self._network.make(shape.ranks, shape.link)
-        cgroups = [self._quotas.make(str(rank), shape.cores) for rank in range(shape.ranks)]
+        cgroups = [self._quotas.make(str(rank)) for rank in range(shape.ranks)]
         for rank, namespace in enumerate(namespaces):
             command = ["ip", "netns", "exec", namespace, sys.executable, "-m", *self._worker, str(rank), address(0)]
             environment = {"PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": INTERFACE}
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             process = subprocess.Popen(command, env={**os.environ, **environment}, text=True, **pipes)
             self._processes.append(process)
+            self._ears.append(Ear(process))
+            # From outside, for the namespace has another /sys.
+            confine(cgroups[rank], process.pid)
         deadline = time.monotonic() + START_TIMEOUT_S
         for rank in range(shape.ranks):
             self._answer(rank, deadline)
-        # Only now: loading is not what is measured. From outside, for the namespace has another /sys.
-        for process, cgroup in zip(self._processes, cgroups, strict=True):
-            confine(cgroup, process.pid)
+        # Only now: loading is not what is measured.
+        for cgroup in cgroups:
+            self._quotas.limit(cgroup, shape.cores)
         self._check_quota()
 
     def _check_quota(self) -> None:
@@ -108,17 +135,16 @@ class Testbed:
             )
 
     def _answer(self, rank: int, deadline: float) -> dict[str, Any]:
-        out = self._processes[rank].stdout
-        assert out is not None
-        with selectors.DefaultSelector() as ready:
-            ready.register(out, selectors.EVENT_READ)
-            if not ready.select(max(0.0, deadline - time.monotonic())):
+        ear = self._ears[rank]
+        while not ear.heard:
+            if not wait_for_any([ear], deadline - time.monotonic()):
                 raise TestbedError(f"rank {rank} did not answer in time")
-        line = out.readline()
-        if not line:
+            self._listen(rank)
+        return ear.heard.popleft()
+
+    def _listen(self, rank: int) -> None:
+        if not self._ears[rank].listen():
             raise TestbedError(f"rank {rank} ended with status {self._processes[rank].wait(END_TIMEOUT_S)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
     def _remove(self) -> None:
         for process in self._processes:
@@ -126,6 +152,7 @@ class Testbed:
         for process in self._processes:
             process.wait(END_TIMEOUT_S)
         self._processes.clear()
+        self._ears.clear()
         with contextlib.ExitStack() as removals:
             removals.callback(self._quotas.remove)
             removals.callback(self._network.remove)

@@ -1,0 +1,1 @@
+"""Long prompts among short ones on a real clock: the engine's ranks against Sarathi-style ones."""
