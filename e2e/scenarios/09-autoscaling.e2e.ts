@@ -83,15 +83,15 @@ afterAll(async () => {
 
 test(
   "a load step adds a group and a rank, its end removes them, and no request fails",
-  { timeout: 6 * MINUTE },
+  { timeout: 9 * MINUTE },
   async () => {
     const clients = crowd(6);
     const began = Date.now();
-    await untilSize(NAME, TWO, 2 * MINUTE);
+    await untilSize(NAME, TWO, 4 * MINUTE);
     console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
     clients.leave(1);
     const left = Date.now();
-    await untilSize(NAME, ONE, 2 * MINUTE);
+    await untilSize(NAME, ONE, 3 * MINUTE);
     console.log(`   shrunk after ${Math.round((Date.now() - left) / 1000)} s`);
     const whole = await clients.gone();
     console.log(`   ${whole} requests, all whole`);
@@ -115,7 +115,7 @@ test("advice changes nothing and says what it would do", { timeout: 3 * MINUTE }
   await clients.gone();
 });
 
-test("an HPA drives the counts through /scale", { timeout: 5 * MINUTE }, async () => {
+test("an HPA drives the counts through /scale", { timeout: 8 * MINUTE }, async () => {
   await apply({ mode: "External" });
   await kubectl([
     "wait",
@@ -135,9 +135,9 @@ test("an HPA drives the counts through /scale", { timeout: 5 * MINUTE }, async (
   for (const text of adapter) await kubectl(["apply", "--server-side", "-f", "-"], text);
   try {
     const clients = crowd(4);
-    await untilSize(NAME, "1/1 groups, 2/2 ranks", 2 * MINUTE);
+    await untilSize(NAME, "1/1 groups, 2/2 ranks", 3 * MINUTE);
     await clients.gone();
-    await untilSize(NAME, ONE, 2 * MINUTE);
+    await untilSize(NAME, ONE, 3 * MINUTE);
   } finally {
     for (const text of adapter)
       await kubectl(["delete", "--ignore-not-found", "--wait=false", "-f", "-"], text);
