@@ -31,20 +31,23 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-HEADINGS = ["tokens", "attention", *TASKS, "all", "mass covered, mean / 1st percentile", "keys", "bytes of 16-bit KV"]
+HEADINGS = [
+    *("tokens", "attention", *TASKS, "all", "mass covered, mean / 1st percentile"),
+    *("keys fetched", "their bytes, of 16-bit KV", "all bytes sent"),
+]
 
 
 def rows(trials: list[Trial]) -> list[str]:
     """Chance, dense and sparse, for prompts of one length."""
     moved = [trial.moved for trial in trials]
     mass = f"{mean(m.mass_mean for m in moved):.3f} / {mean(m.mass_p01 for m in moved):.3f}"
-    share = [mass, f"{mean(m.keys for m in moved):.2f}", f"{mean(m.bytes for m in moved):.3f}"]
+    share = [mass, *(f"{mean(getattr(m, field) for m in moved):.3f}" for field in ("keys", "bytes", "wire"))]
     lines = []
     for name in ("chance", "dense", "sparse"):
         by_task = [[score for trial in trials for score in trial.scores(task, name)] for task in TASKS]
         scores = [*by_task, [score for scores in by_task for score in scores]]
         cells = [f"{100 * mean(each):.1f}" for each in scores]
-        lines.append(line([str(trials[0].tokens), name, *cells, *(share if name == "sparse" else ["", "", ""])]))
+        lines.append(line([str(trials[0].tokens), name, *cells, *(share if name == "sparse" else [""] * len(share))]))
     return lines
 
 
@@ -69,10 +72,10 @@ def main() -> int:
     sys.stdout.write(line(HEADINGS) + line(["---"] * len(HEADINGS)))
     for part in asked.lengths.split(","):
         tokens, prompts = (int(number) for number in part.split(":"))
-        trials = []
+        trials: list[Trial] = []
         for seed in range(prompts):
             trials.append(run_trial(model, haystack(tokens, seed, encode), asked.ranks, settings))
-            sys.stderr.write(f"{tokens} tokens, prompt {seed + 1} of {prompts}: {trials[-1].moved}\n")
+            sys.stderr.write(f"prompt {seed + 1} of {prompts}\n{''.join(rows(trials[-1:]))}")
         sys.stdout.write("".join(rows(trials)))
         sys.stdout.flush()
     return 0

@@ -35,7 +35,9 @@ class Moved(NamedTuple):
     mass_p01: float
     keys: float
     bytes: float
-    """Of keys and values of 16 bits, as GPUs hold them."""
+    """Of keys and values fetched, over those visible in 16 bits, as GPUs hold them."""
+    wire: float
+    """Of all that was sent, digests, choices and this run's queries of 32 bits included, over the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,15 @@ class Trial:
 
 
 def run_trial(model: Llama, hay: Haystack, ranks: int, settings: CsaSettings) -> Trial:
-    """Prefill twice, ask twice."""
-    dense, _ = prefill(model, hay.tokens, 1, "dense", settings)
-    before = answer(model, dense, hay.questions)
-    sparse, results = prefill(model, hay.tokens, ranks, "sparse", settings)
-    after = answer(model, sparse, hay.questions)
-    return Trial(len(hay.tokens), hay.questions, before, after, _moved(results, model.config.head_dim))
+    """Prefill twice, ask twice. One prompt's KV at a time is in memory."""
+
+    def ask(ranks: int, kind: AttentionKind) -> tuple[Sequence[Tensor], list[PrefillResult]]:
+        context, results = prefill(model, hay.tokens, ranks, kind, settings)
+        return answer(model, context, hay.questions), results
+
+    dense, _ = ask(1, "dense")
+    sparse, results = ask(ranks, "sparse")
+    return Trial(len(hay.tokens), hay.questions, dense, sparse, _moved(results, model.config.head_dim))
 
 
 class KvShelf:
@@ -78,10 +83,14 @@ class KvShelf:
     def flush(self) -> None:
         """Nothing is under way."""
 
-    def context(self, layers: int) -> Context:
-        """K and V of all tokens, by layer."""
-        by_layer = [[self._parts[key] for key in sorted(self._parts) if key[0] == layer] for layer in range(layers)]
-        return [(torch.cat([k for k, _ in parts], 1), torch.cat([v for _, v in parts], 1)) for parts in by_layer]
+    def take(self, layers: int) -> Context:
+        """K and V of all tokens, by layer; the shelf is empty then."""
+        return [self._take(layer) for layer in range(layers)]
+
+    def _take(self, layer: int) -> tuple[Tensor, Tensor]:
+        keys = sorted(key for key in self._parts if key[0] == layer)
+        parts = [self._parts.pop(key) for key in keys]
+        return torch.cat([k for k, _ in parts], 1), torch.cat([v for _, v in parts], 1)
 
 
 def prefill(
@@ -90,7 +99,7 @@ def prefill(
     """KV of a prompt, and each rank's result."""
     shelf, job = KvShelf(), PrefillJob("trial", tokens, attention=kind)
     results = _on_ranks(ranks, lambda mesh: PrefillRunner(model, mesh, settings).run(job, shelf))
-    return shelf.context(model.config.layers), results
+    return shelf.take(model.config.layers), results
 
 
 def _on_ranks(ranks: int, work: Callable[[Mesh], Answer]) -> list[Answer]:
@@ -114,9 +123,11 @@ def _moved(results: Sequence[PrefillResult], head_dim: int) -> Moved:
     if not reports:
         raise ValueError("the prompt is too short for sparse attention: nothing was left out")
     rows = sum(report.available_rows for report in reports)
+    visible = rows * 2 * head_dim * HALF_BYTES
     return Moved(
         reports[0].mass_mean,
         reports[0].mass_p01,
         sum(report.fetched_rows for report in reports) / rows,
-        sum(report.fetched_bytes for report in reports) / (rows * 2 * head_dim * HALF_BYTES),
+        sum(report.fetched_bytes for report in reports) / visible,
+        sum(result.sent_bytes for result in results) / visible,
     )
