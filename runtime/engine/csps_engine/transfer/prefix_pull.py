@@ -7,6 +7,7 @@ did not come are then zeros, for the ranks of a group go through a prompt in ste
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ from csps_engine.scheduler.replica import IncomingPage
 from csps_engine.transfer.errand import Errand, connect, failure_of, read_answer
 from csps_engine.transfer.frame import PageRead, TransferBroken, receive_exactly, send_json
 from csps_engine.wire.generated import Failure, Reservation
+
+log = logging.getLogger(__name__)
 
 LAYERS_AHEAD = 3
 READ_BYTES = 4 * 2**20
@@ -86,7 +89,10 @@ class PrefixPull:
                     if not self._wait_for_room(layer):
                         return
                     self._read_layer(connection, errand, layer, pages)
-        except (OSError, TransferBroken, Refused, ValueError) as error:
+        except Exception as error:
+            # Of whatever kind: the ranks of the group wait for this thread.
+            if not isinstance(error, (OSError, TransferBroken, Refused)):
+                log.exception("reading the beginning of %s failed", errand.request_id)
             self._fail(failure_of(error, errand, "the KV of the prompt's beginning could not be read from"))
 
     def _wait_for_room(self, layer: int) -> bool:
@@ -124,7 +130,10 @@ class PrefixPull:
             if known is None:
                 size = (self._shape.kv_heads, self.tokens, self._shape.head_dim)
                 dtype = getattr(torch, self._shape.dtype)
-                known = _Layer(torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype), self._holders)
+                # Whoever takes it may compute in inference mode, whose tensors no other thread could fill.
+                with torch.inference_mode(mode=False):
+                    k, v = torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype)
+                known = _Layer(k, v, self._holders)
                 self._layers[layer] = known
                 if self.failure is not None:
                     known.ready.set()

@@ -67,6 +67,14 @@ def test_every_layer_of_the_beginning_comes_bit_by_bit_in_order(pool: list[Holde
     assert pull.failure is None
 
 
+def test_a_taker_in_inference_mode_may_come_before_the_pages(pool: list[Holder]) -> None:
+    with torch.inference_mode():
+        pull = pull_of(pool)
+        k, _ = pull.take(0)
+        assert torch.equal(k[:, :64], pool[0].store.pool.read(0, SLOTS[0], 64)[0])
+    assert pull.failure is None
+
+
 def test_a_page_that_moved_since_is_not_read(pool: list[Holder]) -> None:
     places = (Place(0, 5), Place(1, 2), Place(1, 7), Place(1, 3))
     pool[0].store.replica.apply(Tick("idle", held=(Holding("r", 1, 250, 0, places, SHARED),)), 0)
