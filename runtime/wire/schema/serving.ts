@@ -94,6 +94,13 @@ export const prefillRequest = z
       .enum(["auto", "dense"])
       .optional()
       .describe("dense: exact, whatever the deployment allows. Default: auto"),
+    degree: z
+      .int()
+      .min(0)
+      .optional()
+      .describe(
+        "Ranks of the group that should compute it; fewer do when not so many are free and it ends sooner so. Absent or 0: as many as pay by the group's own costs",
+      ),
     reservation,
     deadlineMs: z.int().min(1).describe("From receipt; then the request ends with deadline_exceeded"),
   })
@@ -119,7 +126,10 @@ export const errorEvent = z
 
 export const sparseSummary = z
   .object({
-    fetchedBytes: z.int().min(0).describe("Keys and values fetched by the coordinator's rank"),
+    fetchedBytes: z
+      .int()
+      .min(0)
+      .describe("Keys and values fetched by the first of the ranks that computed it"),
     availableBytes: z
       .int()
       .min(0)

@@ -41,7 +41,10 @@ class EngineTimes:
 
 
 class EngineThread:
-    """Runs `work` epoch by epoch. `on_formed` and `on_ended` are called on the engine thread."""
+    """Runs `work` epoch by epoch. `on_formed`, `on_ended` and `settle` are called on the engine thread.
+
+    `settle`: asked between ticks of a coordinator that is to leave, whether what was begun has ended by now.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class EngineThread:
         on_formed: Callable[[Epoch], None],
         on_ended: Callable[[Epoch, str, bool], None],
         seat: Seat | None = None,
+        settle: Callable[[], bool] = lambda: True,
     ) -> None:
         self.inbox = Inbox()
         self._work = work
@@ -61,6 +65,7 @@ class EngineThread:
         self._on_formed = on_formed
         self._on_ended = on_ended
         self._seat = seat or Seat()
+        self._settle = settle
         self._assigned: tuple[Epoch, Any] | None = None
         self._assigned_at = 0.0
         self._leave_reason: str | None = None
@@ -172,7 +177,7 @@ class EngineThread:
         beat = time.monotonic() + self._times.heartbeat
         while True:
             self.inbox.run_all()
-            if self._leave_reason is not None:
+            if self._leave_reason is not None and self._settle():
                 return Tick("leave", reason=self._leave_reason, book=self._work.farewell())
             tick = self._work.next_tick()
             if tick is not None:

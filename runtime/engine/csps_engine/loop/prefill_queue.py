@@ -1,4 +1,4 @@
-"""Prompts that wait for the group, first come first served, each with its deadline."""
+"""Prompts that wait for the group, as they came, each with its deadline."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class PrefillTask:
     deadline: float
     attention: AttentionKind | None = None
     """None: what the group is set up for."""
+    degree: int = 0
+    """Ranks that should compute it; 0: as many as pay."""
 
 
 class PrefillQueue:
@@ -60,8 +62,17 @@ class PrefillQueue:
             self._tasks = deque(task for task in self._tasks if task.deadline > now)
         return late
 
-    def take_next(self) -> PrefillTask | None:
-        return self._tasks.popleft() if self._tasks else None
+    def take(self, request_id: str) -> PrefillTask:
+        """Remove and return the first one of this name; KeyError when it does not wait."""
+        for number, task in enumerate(self._tasks):
+            if task.request_id == request_id:
+                del self._tasks[number]
+                return task
+        raise KeyError(request_id)
+
+    def waiting(self) -> list[PrefillTask]:
+        """All of them, the oldest first."""
+        return list(self._tasks)
 
     def take_all(self) -> list[PrefillTask]:
         taken, self._tasks = list(self._tasks), deque()

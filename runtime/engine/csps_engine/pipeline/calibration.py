@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from csps_engine.attention.attend import attend
+from csps_engine.comm.divided import DividedMesh
 from csps_engine.comm.mesh import Mesh
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
@@ -101,17 +102,22 @@ def _exchange(mesh: Mesh, each_way_bytes: int) -> None:
 def _slowest(mesh: Mesh, work: Callable[[], object], span_seconds: float = SPAN_SECONDS) -> float:
     """Seconds of `work` on the slowest rank, equal on all ranks.
 
-    Repeated over `span_seconds` after a trial; 0: once, without a trial.
+    Repeated over `span_seconds` after two trials, as often on each rank; 0: once, without a trial.
     """
-    if span_seconds > 0:
-        work()
+    if span_seconds == 0:
+        return _agree(mesh, _timed(mesh, work, 1))
+    work()
+    trial = _agree(mesh, _timed(mesh, work, 1))
+    return _agree(mesh, _timed(mesh, work, min(MAX_REPEATS, 1 + int(span_seconds / trial))))
+
+
+def _timed(mesh: Mesh, work: Callable[[], object], repeats: int) -> float:
     _settle(mesh)
-    began, repeats = time.perf_counter(), 0
-    while repeats == 0 or (time.perf_counter() - began < span_seconds and repeats < MAX_REPEATS):
+    began = time.perf_counter()
+    for _ in range(repeats):
         work()
         _settle(mesh)
-        repeats += 1
-    return _agree(mesh, (time.perf_counter() - began) / repeats)
+    return (time.perf_counter() - began) / repeats
 
 
 def _settle(mesh: Mesh) -> None:
@@ -120,6 +126,12 @@ def _settle(mesh: Mesh) -> None:
 
 
 def _agree(mesh: Mesh, seconds: float) -> float:
+    """The most that any process of any rank says."""
+    most = _most(mesh, seconds)
+    return _most(mesh.within, most) if isinstance(mesh, DividedMesh) else most
+
+
+def _most(mesh: Mesh, seconds: float) -> float:
     every = torch.empty(mesh.size, 1, dtype=torch.float64, device=mesh.device)
     mesh.all_gather_into(every, torch.full((1,), seconds, dtype=torch.float64, device=mesh.device)).wait()
     return float(every.max())

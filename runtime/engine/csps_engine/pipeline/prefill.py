@@ -1,5 +1,7 @@
 """Prefill of one prompt by all ranks of a mesh; exact dense attention, or sparse where the job asks for it.
 
+A PrefillRun goes layer by layer, so that its caller may do something else between two layers.
+
 x = embed(own tokens)
 for each layer:  q, k, v = own tokens;  attention over all tokens (the one step that communicates);
                  own k, v go to the sink;  x = finish(x, attention)
@@ -8,7 +10,6 @@ the owner of the last token samples; every rank learns the token
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -22,9 +23,10 @@ from csps_engine.pipeline.all_to_all import AllToAllAttention
 from csps_engine.pipeline.cost import FixedPieces, PieceRule, layer_work
 from csps_engine.pipeline.csa_attention import CsaAttention
 from csps_engine.pipeline.kv_gather import KvGatherAttention
-from csps_engine.pipeline.mode import ModeError, choose_mode, split_heads
+from csps_engine.pipeline.mode import ModeError, choose_mode
 from csps_engine.pipeline.partition import Span
-from csps_engine.pipeline.pieces import kv_piece_counts, query_piece_counts
+from csps_engine.pipeline.pieces import piece_counts
+from csps_engine.pipeline.prefix_attention import Beginning, PrefixAttention
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
 
@@ -50,6 +52,66 @@ class PrefillAttention(Protocol):
         ...
 
 
+class PrefillRun:
+    """One prompt on one rank, under way. `step` and `finish` are collective."""
+
+    def __init__(self, model: Llama, mesh: Mesh, attention: PrefillAttention, job: PrefillJob, sink: KvSink) -> None:
+        self._model = model
+        self._mesh = mesh
+        self._attention = attention
+        self._job = job
+        self._sink = sink
+        self._kv_bytes = 0
+        self._sent_bytes = 0
+        self.layers_done = 0
+        with torch.inference_mode():
+            self._x, self._turn = self._enter()
+
+    @property
+    def layers(self) -> int:
+        return self._model.config.layers
+
+    def step(self) -> None:
+        """Compute the next layer and hand its KV over."""
+        model, layer, own = self._model, self.layers_done, self._attention.own
+        sent_before = self._mesh.sent_bytes
+        with torch.inference_mode():
+            q, k, v = _head_major(model.qkv(layer, self._x, self._turn))
+            self._kv_bytes += _hand_over(self._sink, layer, own, k, v)
+            attended = self._attention.attend(q, k, v)
+            if layer == self.layers - 1:
+                # Nothing after the last layer reads any token but the last, whose owner holds it last.
+                self._x, attended = self._x[-1:], attended[-1:]
+            model.finish(layer, self._x, attended)
+        self._sent_bytes += self._mesh.sent_bytes - sent_before
+        self.layers_done += 1
+
+    def finish(self) -> PrefillResult:
+        """After the last layer: sample the token after the prompt; every rank learns it."""
+        mesh = self._mesh
+        sent_before = mesh.sent_bytes
+        with torch.inference_mode():
+            sampled = self._sample(self._attention.last_owner)
+            sparse = self._attention.report() if isinstance(self._attention, CsaAttention) else None
+        self._sent_bytes += mesh.sent_bytes - sent_before
+        mode: ExactMode = "local" if mesh.size == 1 else "kvGather"
+        if isinstance(self._attention, AllToAllAttention):
+            mode = "allToAll"
+        return PrefillResult(sampled, mode, self._kv_bytes, self._sent_bytes, sparse)
+
+    def _enter(self) -> tuple[Tensor, Tensor]:
+        positions = torch.cat([torch.arange(span.start, span.stop) for span in self._attention.own])
+        ids = torch.tensor(self._job.token_ids)[positions].to(self._model.device)
+        return self._model.embed(ids), self._model.turn(positions.to(self._model.device))
+
+    def _sample(self, owner: int) -> SampledToken:
+        job, mine = self._job, []
+        if self._mesh.rank == owner:
+            mine.append(sample(self._model.logits(self._x[-1:])[0], job.sampling, len(job.token_ids)))
+        counts = [int(rank == owner) for rank in range(self._mesh.size)]
+        return share_tokens(self._mesh, mine, counts, job.sampling.logprobs)[owner][0]
+
+
 class PrefillRunner:
     """Runs prompts one after another on one rank; `pieces` says how exchange and computation overlap."""
 
@@ -59,71 +121,48 @@ class PrefillRunner:
         self._csa = csa
         self._pieces = pieces
 
+    def begin(self, job: PrefillJob, sink: KvSink, beginning: Beginning | None = None) -> PrefillRun:
+        """A run that has computed nothing yet. Raises ModeError on every rank alike.
+
+        Of a prompt with a known `beginning` only what follows is computed, and exactly.
+        """
+        mesh = self._mesh
+        if beginning is not None:
+            known = PrefixAttention(mesh, len(job.token_ids), beginning)
+            return PrefillRun(self._model, mesh, known, job, sink)
+        attention: PrefillAttention | None = _sparse(job, mesh, self._csa)
+        if attention is None:
+            mode = choose_mode(self._model.config, mesh.size, job.mode)
+            attention = self._exact(mode, len(job.token_ids))
+        return PrefillRun(self._model, mesh, attention, job, sink)
+
     def run(self, job: PrefillJob, sink: KvSink, progress: Progress | None = None) -> PrefillResult:
         """Compute the prompt's KV and sample the token after it. Collective; every rank passes the same job."""
-        mesh, sent_before = self._mesh, self._mesh.sent_bytes
-        sparse = _sparse(job, mesh, self._csa)
-        mode = choose_mode(self._model.config, mesh.size, job.mode) if sparse is None else "kvGather"
-        attention = sparse or self._exact(mode, len(job.token_ids))
-        result = replace(self.run_with(attention, job, sink, progress), mode=mode)
-        if sparse is None:
-            return result
-        report = sparse.report()
-        return replace(result, sparse=report, sent_bytes=mesh.sent_bytes - sent_before)
+        return _to_its_end(self.begin(job, sink), progress)
 
     def run_with(
         self, attention: PrefillAttention, job: PrefillJob, sink: KvSink, progress: Progress | None = None
     ) -> PrefillResult:
         """The same with an attention of the caller's; the result's mode is then only a guess."""
-        with torch.inference_mode():
-            return self._run(attention, job, sink, progress)
-
-    def _run(
-        self, attention: PrefillAttention, job: PrefillJob, sink: KvSink, progress: Progress | None
-    ) -> PrefillResult:
-        model, mesh = self._model, self._mesh
-        sent_before = mesh.sent_bytes
-        x, turn = self._enter(job, attention.own)
-        kv_bytes = 0
-        for layer in range(model.config.layers):
-            q, k, v = _head_major(model.qkv(layer, x, turn))
-            kv_bytes += _hand_over(sink, layer, attention.own, k, v)
-            attended = attention.attend(q, k, v)
-            if layer == model.config.layers - 1:
-                # Nothing after the last layer reads any token but the last, whose owner holds it last.
-                x, attended = x[-1:], attended[-1:]
-            model.finish(layer, x, attended)
-            if progress is not None:
-                progress(layer + 1, model.config.layers)
-        sampled = self._sample(job, attention.last_owner, x)
-        mode: ExactMode = "local" if mesh.size == 1 else "kvGather"
-        return PrefillResult(sampled, mode, kv_bytes, mesh.sent_bytes - sent_before)
+        return _to_its_end(PrefillRun(self._model, self._mesh, attention, job, sink), progress)
 
     def _exact(self, mode: ExactMode, tokens: int) -> PrefillAttention:
         mesh, config = self._mesh, self._model.config
         if mode == "local":
             return KvGatherAttention(mesh, tokens)
         work = layer_work(config, mode, tokens, mesh.size, self._model.dtype.itemsize)
-        queries = tokens // mesh.size
+        pieces = self._pieces.choose(work, piece_counts(config, mode, tokens, mesh.size))
         if mode == "kvGather":
-            allowed = kv_piece_counts(config.kv_heads, queries)
-            return KvGatherAttention(mesh, tokens, self._pieces.choose(work, allowed))
-        splits = split_heads(config, mesh.size)
-        assert splits is not None
-        allowed = query_piece_counts(splits[0], queries)
-        return AllToAllAttention(config, mesh, tokens, self._pieces.choose(work, allowed))
+            return KvGatherAttention(mesh, tokens, pieces)
+        return AllToAllAttention(config, mesh, tokens, pieces)
 
-    def _enter(self, job: PrefillJob, own: tuple[Span, ...]) -> tuple[Tensor, Tensor]:
-        positions = torch.cat([torch.arange(span.start, span.stop) for span in own])
-        ids = torch.tensor(job.token_ids)[positions].to(self._model.device)
-        return self._model.embed(ids), self._model.turn(positions.to(self._model.device))
 
-    def _sample(self, job: PrefillJob, owner: int, x: Tensor) -> SampledToken:
-        mine: list[SampledToken] = []
-        if self._mesh.rank == owner:
-            mine.append(sample(self._model.logits(x[-1:])[0], job.sampling, len(job.token_ids)))
-        counts = [int(rank == owner) for rank in range(self._mesh.size)]
-        return share_tokens(self._mesh, mine, counts, job.sampling.logprobs)[owner][0]
+def _to_its_end(run: PrefillRun, progress: Progress | None) -> PrefillResult:
+    while run.layers_done < run.layers:
+        run.step()
+        if progress is not None:
+            progress(run.layers_done, run.layers)
+    return run.finish()
 
 
 def _sparse(job: PrefillJob, mesh: Mesh, settings: CsaSettings) -> CsaAttention | None:

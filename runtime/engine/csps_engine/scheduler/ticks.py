@@ -34,7 +34,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class PrefillOrder:
-    """A prompt for the whole group and where its KV goes. `reservation` is the wire message's JSON."""
+    """A prompt for some ranks of the group, and where its KV goes. `reservation` is the wire message's JSON."""
 
     request_id: str
     token_ids: tuple[int, ...]
@@ -42,9 +42,19 @@ class PrefillOrder:
     reservation: str
     budget_ms: int
     """From the start of the tick until every page must be acknowledged."""
-    check_layers: int = 1
-    """After so many layers each, the ranks agree on whether to go on."""
+    ranks: tuple[int, ...]
+    """Mesh ranks that compute it, in rising order."""
+    pieces: int = 1
+    """In how many pieces a layer's attention is exchanged, if it can be."""
     attention: AttentionKind = "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A prompt whose ranks compute its next `layers` layers in this tick; a rank does its own in their order."""
+
+    request_id: str
+    layers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,11 @@ class Tick:
     admitted: tuple[str, ...] = ()
     """Requests whose prompt KV every holder must have in full before they may decode."""
     rows: tuple[DecodeRow, ...] = ()
-    order: PrefillOrder | None = None
+    orders: tuple[PrefillOrder, ...] = ()
+    """Prompts that begin."""
+    advances: tuple[Advance, ...] = ()
+    measures: bool = False
+    """The ranks measure what they and their links do, for the coordinator to plan by."""
     tickets: tuple[MoveTicket, ...] = ()
     """Moves that begin."""
     dropped: tuple[str, ...] = ()
@@ -88,15 +102,18 @@ class Tick:
             document["admitted"] = self.admitted
         if self.rows:
             document["rows"] = [[r.request_id, r.home, r.token_id, r.position, _pack(r.sampling)] for r in self.rows]
-        if self.order is not None:
-            document["order"] = asdict(self.order)
+        if self.orders:
+            document["orders"] = [asdict(order) for order in self.orders]
+        if self.advances:
+            document["advances"] = [[a.request_id, a.layers] for a in self.advances]
+        if self.measures:
+            document["measures"] = True
         document |= _write_moves(self)
         return json.dumps(document, separators=(",", ":")).encode()
 
 
 def tick_from_bytes(payload: bytes) -> Tick:
     document = json.loads(payload)
-    order = document.get("order")
     return Tick(
         kind=document["kind"],
         reason=document.get("reason", ""),
@@ -111,7 +128,9 @@ def tick_from_bytes(payload: bytes) -> Tick:
             DecodeRow(rid, home, token, position, Sampling(*sampling))
             for rid, home, token, position, sampling in document.get("rows", ())
         ),
-        order=None if order is None else _order(order),
+        orders=tuple(_order(order) for order in document.get("orders", ())),
+        advances=tuple(Advance(*advance) for advance in document.get("advances", ())),
+        measures=document.get("measures", False),
         tickets=tuple(
             MoveTicket(**{**ticket, "slots": tuple(ticket["slots"])}) for ticket in document.get("tickets", ())
         ),
@@ -124,8 +143,9 @@ def tick_from_bytes(payload: bytes) -> Tick:
 
 
 def _order(document: dict[str, Any]) -> PrefillOrder:
-    tokens, sampling = tuple(document["token_ids"]), Sampling(**document["sampling"])
-    return PrefillOrder(**{**document, "token_ids": tokens, "sampling": sampling})
+    tokens, ranks = tuple(document["token_ids"]), tuple(document["ranks"])
+    sampling = Sampling(**document["sampling"])
+    return PrefillOrder(**{**document, "token_ids": tokens, "ranks": ranks, "sampling": sampling})
 
 
 def _write_moves(tick: Tick) -> dict[str, Any]:

@@ -229,6 +229,7 @@ class Rank:
             on_formed=formed,
             on_ended=ended,
             seat=self._seat,
+            settle=self.prefill_work.settle if self.prefill_work is not None else lambda: True,
         )
         inbox = self.engine.inbox
         hooks = AgentHooks(

@@ -99,6 +99,7 @@ class ServingHandlers:
             received_at=now,
             deadline=now + asked.deadline_ms / 1000,
             attention="dense" if asked.attention == "dense" else None,
+            degree=asked.degree or 0,
         )
         work, board = self._prefill_work(), self._rank.board
         stream = board.open(asked.request_id, about)
@@ -136,9 +137,6 @@ class ServingHandlers:
             self._rank.engine_inbox().call(self._cancelling(request_id))
 
     def _cancelling(self, request_id: str) -> Callable[[], None]:
-        if self._rank.prefill_work is not None:
-            # Before the engine thread turns to its commands: it may be in that very prompt.
-            self._rank.prefill_work.stop(request_id)
         work = self._rank.pool_work or self._rank.prefill_work
         return (lambda: None) if work is None else (lambda: work.cancel(request_id))
 

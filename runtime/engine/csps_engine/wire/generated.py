@@ -343,6 +343,9 @@ class PrefillRequest(WireMessage):
     sampling: Sampling
     attention: Literal["auto", "dense"] | None = None
     """dense: exact, whatever the deployment allows. Default: auto"""
+    degree: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Ranks of the group that should compute it; fewer do when not so many are free and it ends
+    sooner so. Absent or 0: as many as pay by the group's own costs"""
     reservation: Reservation
     deadline_ms: Annotated[int, Field(ge=1, le=SAFE)]
     """From receipt; then the request ends with deadline_exceeded"""
@@ -385,7 +388,7 @@ class SparseSummary(WireMessage):
     """What sparse attention fetched and covered in one prefill"""
 
     fetched_bytes: Annotated[int, Field(ge=0, le=SAFE)]
-    """Keys and values fetched by the coordinator's rank"""
+    """Keys and values fetched by the first of the ranks that computed it"""
     available_bytes: Annotated[int, Field(ge=0, le=SAFE)]
     """Keys and values of other ranks that its queries could see, as the model holds them"""
     mass_mean: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -164,7 +164,7 @@ def test_a_tick_survives_its_bytes() -> None:
         held=(HELD,),
         admitted=("r",),
         rows=(DecodeRow("r", 1, 5, 100, sampling),),
-        order=PrefillOrder("p", (1, 2, 3), sampling, "{}", 500, check_layers=4),
+        orders=(PrefillOrder("p", (1, 2, 3), sampling, "{}", 500, (0, 2), pieces=4),),
         tickets=(MoveTicket("m", "r", 0, 1, 2, (7, 9), 130, 1000, 500, True),),
         dropped=("n",),
         commits=(MoveCommit("o", 1, 77),),

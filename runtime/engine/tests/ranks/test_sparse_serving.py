@@ -28,7 +28,7 @@ def sparse(place: Place) -> Iterator[Group]:
 
 
 def asked(request: Request, group: Group, decode: Group, **more: Any) -> tuple[int, dict[str, Any]]:
-    message = {**request.prefill_message(request.reserve(decode.wait_serving())), **more}
+    message = {**request.prefill_message(request.reserve(decode.wait_serving())), "degree": 3, **more}
     events = list(group.wait_serving().api.stream("/v1/prefill", message))
     assert events[-1]["type"] == "done", events[-1]
     return next(event["tokenId"] for event in events if event["type"] == "token"), events[-1]
@@ -45,6 +45,7 @@ def test_a_long_prompt_tells_what_sparse_attention_fetched_and_covered(sparse: G
     request = Request(prompt_of(1900, seed=31), 4)
     first, done = asked(request, sparse, decode)
     told = done["sparse"]
+    assert done["degree"] == 3
     assert 0 < told["fetchedBytes"] < told["availableBytes"]
     assert 0 < told["massP01"] <= told["massMean"] <= 1
     assert told["massMean"] > 0.9

@@ -1,0 +1,72 @@
+"""What prompts cost in this group: measured when it forms with new members, and corrected by what prompts took."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+from csps_engine.comm.mesh import Mesh
+from csps_engine.core.plan import PrefillMode
+from csps_engine.loop.epoch_work import Epoch
+from csps_engine.model.llama import Llama
+from csps_engine.pipeline.calibration import measure_speeds
+from csps_engine.pipeline.cost import Speeds
+from csps_engine.pipeline.forecast import Forecast
+
+log = logging.getLogger(__name__)
+
+GROUPS_KEPT = 8
+NEWEST_SHARE = 0.2
+"""Weight of the newest prompt in the correction."""
+WORST_CORRECTION = 20.0
+
+
+class PrefillCosts:
+    """On the engine thread. Ranks measure together; the coordinator alone plans by what is said here."""
+
+    def __init__(self, model: Llama, mode: PrefillMode) -> None:
+        self._model = model
+        self._mode: PrefillMode = mode
+        self._known: dict[tuple[str, ...], Speeds] = {}
+        self._members: tuple[str, ...] = ()
+        self._correction = 1.0
+        self._forecast = self._forecast_by(None)
+
+    @property
+    def measured(self) -> bool:
+        """Whether these members measured once; a rank alone has nothing to choose."""
+        return len(self._members) == 1 or self._members in self._known
+
+    def start_epoch(self, epoch: Epoch) -> None:
+        """Plan for these members; what they measured in an earlier epoch holds."""
+        self._members = tuple(member.incarnation for member in epoch.members)
+        self._correction = 1.0
+        self._forecast = self._forecast_by(self._known.get(self._members))
+
+    def measure(self, mesh: Mesh) -> None:
+        """Collective."""
+        speeds = measure_speeds(self._model, mesh)
+        self._known = dict([*self._known.items(), (self._members, speeds)][-GROUPS_KEPT:])
+        self._forecast = self._forecast_by(speeds)
+        log.info("measured the ranks and links of the group", extra={"fields": asdict(speeds)})
+
+    def pieces(self, tokens: int, ranks: int) -> int:
+        """See Forecast."""
+        return self._forecast.pieces(tokens, ranks)
+
+    def seconds(self, tokens: int, ranks: int) -> float:
+        """Of computing a prompt."""
+        return self._correction * self._forecast.seconds(tokens, ranks)
+
+    def layer_seconds(self, tokens: int, ranks: int) -> float:
+        """Of one of its layers."""
+        return self._correction * self._forecast.layer_seconds(tokens, ranks)
+
+    def took(self, tokens: int, ranks: int, layer_seconds: float) -> None:
+        """A prompt was computed; `layer_seconds` is the mean of its layers."""
+        ratio = layer_seconds / self._forecast.layer_seconds(tokens, ranks)
+        bounded = min(WORST_CORRECTION, max(1 / WORST_CORRECTION, ratio))
+        self._correction += NEWEST_SHARE * (bounded - self._correction)
+
+    def _forecast_by(self, speeds: Speeds | None) -> Forecast:
+        return Forecast(self._model.config, self._model.dtype.itemsize, self._mode, speeds)

@@ -1,0 +1,51 @@
+"""What a prompt costs on so many ranks of a group, and in how many pieces its layers are exchanged there.
+
+By the cost model from speeds that were measured on the whole group; a part of it has at least as much of the link.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from csps_engine.core.plan import PrefillMode
+from csps_engine.model.config import ModelConfig
+from csps_engine.pipeline.cost import Speeds, best_pieces, layer_seconds, layer_work
+from csps_engine.pipeline.mode import choose_mode
+from csps_engine.pipeline.pieces import piece_counts
+
+UNMEASURED = Speeds(2e10, 2e10, 1e9, 1e-3, 1e-4)
+"""Of some machine, until this one's are known: enough to tell a long prompt from a short one."""
+KEPT = 4096
+"""Answers that are remembered."""
+
+
+class Forecast:
+    """For one model and the form of attention that its group was told to use."""
+
+    def __init__(self, config: ModelConfig, element_bytes: int, asked: PrefillMode, speeds: Speeds | None) -> None:
+        self._config = config
+        self._element_bytes = element_bytes
+        self._asked = asked
+        self._speeds = speeds
+        # Asked again in every tick for whatever waits.
+        self._layer = lru_cache(KEPT)(self._plan)
+
+    def pieces(self, tokens: int, ranks: int) -> int:
+        """Pieces of a layer's exchange; 1 while nothing is measured, for then none is known to pay."""
+        return self._layer(tokens, ranks)[0]
+
+    def layer_seconds(self, tokens: int, ranks: int) -> float:
+        """Of one layer, so exchanged."""
+        return self._layer(tokens, ranks)[1]
+
+    def seconds(self, tokens: int, ranks: int) -> float:
+        """Of all layers."""
+        return self._config.layers * self.layer_seconds(tokens, ranks)
+
+    def _plan(self, tokens: int, ranks: int) -> tuple[int, float]:
+        mode = choose_mode(self._config, ranks, self._asked)
+        work = layer_work(self._config, mode, tokens, ranks, self._element_bytes)
+        if self._speeds is None:
+            return 1, layer_seconds(work, UNMEASURED, 1)
+        pieces = best_pieces(work, self._speeds, piece_counts(self._config, mode, tokens, ranks))
+        return pieces, layer_seconds(work, self._speeds, pieces)

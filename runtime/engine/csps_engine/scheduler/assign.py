@@ -1,0 +1,163 @@
+"""Which waiting prompts begin now, and on which ranks of a prefill group: pure.
+
+A prompt takes as many ranks as it ends first with, waiting for them included, of those numbers that pay: so a long one
+takes all when they are free, and a short one what is free. Where a degree is wanted, it takes so many when they are
+free, and fewer if it ends sooner with what is.
+Prompts go by their turn: when they came, plus PATIENCE times what they would take. Shorter ones thus pass, but only
+those that came at most so long after. When the next in turn waits for ranks, later ones may use these meanwhile if they
+end by the time it can begin (backfill). So nobody is passed for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+PATIENCE = 2.0
+MIN_EFFICIENCY = 0.5
+"""Of P ranks, T(1) / (P T(P)); where no degree is wanted, fewer ranks are taken than would pass below it."""
+BUSY_EFFICIENCY = 0.75
+"""The same while other prompts wait: they could use the ranks."""
+
+Seconds = Callable[[int, int], float]
+"""What a prompt of so many tokens takes on so many ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prompt in the queue."""
+
+    request_id: str
+    tokens: int
+    since: float
+    degree: int = 0
+    """Ranks that it is to take, and never more; 0: as many as pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A prompt that some ranks compute."""
+
+    ranks: tuple[int, ...]
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The ranks that may take work, what they are at, and what prompts cost there."""
+
+    ranks: tuple[int, ...]
+    underway: tuple[Underway, ...]
+    seconds: Seconds
+    line_seconds: float = 0.0
+    """A rank that computes prompts alone may take one more behind them if it is at those for so long at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A prompt begins on these ranks, in rising order."""
+
+    request_id: str
+    ranks: tuple[int, ...]
+
+
+def assign(waiting: Sequence[Waiting], group: Group) -> list[Start]:
+    """What begins now. Ranks of a start are free, or for a start on one rank in line behind other such starts."""
+    desk = _Desk(group)
+    starts: list[Start] = []
+    held: tuple[frozenset[int], float] | None = None
+    if not desk.open:
+        return []
+    for prompt in sorted(waiting, key=lambda one: _turn(one, group)):
+        if not desk.open:
+            break
+        options = _wanted(prompt, desk, group) or _worthwhile(prompt, group, alone=len(waiting) == 1)
+        if held is None:
+            ranks, begin = min((desk.earliest(count) for count in options), key=lambda found: desk.end(prompt, *found))
+            if begin > 0:
+                held = (frozenset(ranks), begin)
+        if held is None:
+            starts.append(desk.start(prompt, ranks))
+            continue
+        fitting = [now for count in options if (now := desk.beside(prompt, count, *held)) is not None]
+        if fitting:
+            best = min(fitting, key=lambda now: desk.end(prompt, now, 0.0))
+            starts.append(desk.start(prompt, best))
+    return starts
+
+
+class _Desk:
+    """Until when each rank is taken, in seconds from now, as starts are made."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._taken = dict.fromkeys(group.ranks, 0.0)
+        self._shared: set[int] = set()
+        """Ranks that compute a prompt together with others."""
+        for prompt in group.underway:
+            until = prompt.seconds_left
+            # What one rank computes alone stands in line there.
+            self._take(prompt.ranks, until + self._taken.get(prompt.ranks[0], 0.0) if len(prompt.ranks) == 1 else until)
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can begin now."""
+        return any(self._begin(rank, 1) == 0 for rank in self._taken)
+
+    def earliest(self, count: int) -> tuple[tuple[int, ...], float]:
+        """The ranks that are free first, and when all of them are; 0 is now."""
+        first = sorted(self._taken, key=lambda rank: (self._begin(rank, count), self._taken[rank], rank))[:count]
+        return tuple(sorted(first)), max(self._begin(rank, count) for rank in first)
+
+    def beside(self, prompt: Waiting, count: int, held: frozenset[int], until: float) -> tuple[int, ...] | None:
+        """Ranks that can begin now and are not held, or held ones if it ends before they are needed."""
+        free = [rank for rank in self._taken if self._begin(rank, count) == 0]
+        free.sort(key=lambda rank: (rank in held, self._taken[rank], rank))
+        ranks = tuple(sorted(free[:count]))
+        if len(ranks) < count:
+            return None
+        late = self.end(prompt, ranks, 0.0) > until
+        return None if late and not held.isdisjoint(ranks) else ranks
+
+    def end(self, prompt: Waiting, ranks: tuple[int, ...], begin: float) -> float:
+        in_line = max(self._taken[rank] for rank in ranks) if begin == 0 else begin
+        return in_line + self._group.seconds(prompt.tokens, len(ranks))
+
+    def start(self, prompt: Waiting, ranks: tuple[int, ...]) -> Start:
+        self._take(ranks, self.end(prompt, ranks, 0.0))
+        return Start(prompt.request_id, ranks)
+
+    def _begin(self, rank: int, count: int) -> float:
+        """When it can begin one of `count` ranks: now also in a short line of prompts that it computes alone."""
+        taken = self._taken[rank]
+        in_line = count == 1 and rank not in self._shared and taken <= self._group.line_seconds
+        return 0.0 if in_line else taken
+
+    def _take(self, ranks: Iterable[int], until: float) -> None:
+        taken = tuple(ranks)
+        for rank in taken:
+            if rank in self._taken:
+                self._taken[rank] = max(until, self._taken[rank])
+        if len(taken) > 1:
+            self._shared.update(taken)
+
+
+def _turn(prompt: Waiting, group: Group) -> tuple[float, str]:
+    fastest = min(group.seconds(prompt.tokens, count) for count in _counts(prompt, group))
+    return prompt.since + PATIENCE * fastest, prompt.request_id
+
+
+def _counts(prompt: Waiting, group: Group) -> range:
+    return range(1, min(prompt.degree or len(group.ranks), len(group.ranks)) + 1)
+
+
+def _wanted(prompt: Waiting, desk: _Desk, group: Group) -> list[int]:
+    """Numbers of ranks for a degree that is wanted: that one when so many are free, else fewer as well."""
+    counts = list(_counts(prompt, group)) if prompt.degree > 0 else []
+    return counts[-1:] if counts and desk.earliest(counts[-1])[1] == 0 else counts
+
+
+def _worthwhile(prompt: Waiting, group: Group, alone: bool) -> list[int]:
+    """Numbers of ranks that pay, rising from 1."""
+    least, one = MIN_EFFICIENCY if alone else BUSY_EFFICIENCY, group.seconds(prompt.tokens, 1)
+    return [n for n in _counts(prompt, group) if n == 1 or one >= least * n * group.seconds(prompt.tokens, n)]

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csps_engine.scheduler.assign import PATIENCE, Group, Start, Underway, Waiting, assign
+
+seeds = st.integers(0, 2**32)
+
+
+def costs(overhead: float, quadratic: float) -> Callable[[int, int], float]:
+    """Seconds of linear and quadratic work that is cut evenly, and of an overhead that grows with the ranks."""
+    return lambda tokens, ranks: (tokens * 1e-4 + quadratic * tokens**2) / ranks + overhead * (ranks - 1)
+
+
+EASY = costs(overhead=0.01, quadratic=1e-8)
+
+
+def group_of(ranks: int, *underway: Underway, line_seconds: float = 0.0) -> Group:
+    return Group(tuple(range(ranks)), tuple(underway), EASY, line_seconds)
+
+
+def situation_of(seed: int) -> tuple[list[Waiting], Group]:
+    """Some prompts that wait and a group that is partly at work; some of its ranks may be closed."""
+    chance = Random(seed)
+    size = chance.randint(1, 8)
+    free, underway = list(range(size)), []
+    chance.shuffle(free)
+    while free and chance.random() < 0.5:
+        count = chance.randint(1, len(free))
+        ranks, free = sorted(free[:count]), free[count:]
+        underway.append(Underway(tuple(ranks), chance.uniform(0.001, 20)))
+    open_ranks = sorted(chance.sample(range(size), chance.randint(1, size)))
+    waiting = [
+        Waiting(
+            f"r{n}", chance.choice([20, 300, 2_000, 8_000, 30_000]), chance.uniform(0, 100), chance.randint(0, size)
+        )
+        for n in range(chance.randint(0, 6))
+    ]
+    seconds = costs(chance.choice([0.0, 0.01, 0.5]), chance.choice([0.0, 1e-8]))
+    return waiting, Group(tuple(open_ranks), tuple(underway), seconds, chance.choice([0.0, 0.5]))
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_no_rank_is_in_two_prompts_at_once_unless_it_computes_both_alone_in_a_short_line(seed: int) -> None:
+    waiting, group = situation_of(seed)
+    starts = assign(waiting, group)
+    assert len({start.request_id for start in starts}) == len(starts)
+    alone = dict.fromkeys(group.ranks, 0.0)
+    shared: set[int] = set()
+    for prompt in group.underway:
+        if len(prompt.ranks) > 1:
+            shared.update(prompt.ranks)
+        elif prompt.ranks[0] in alone:
+            alone[prompt.ranks[0]] += prompt.seconds_left
+    tokens = {prompt.request_id: prompt.tokens for prompt in waiting}
+    for start in starts:
+        assert list(start.ranks) == sorted(set(start.ranks))
+        assert set(start.ranks) <= set(group.ranks)
+        assert shared.isdisjoint(start.ranks)
+        if len(start.ranks) == 1:
+            assert alone[start.ranks[0]] <= group.line_seconds
+            alone[start.ranks[0]] += group.seconds(tokens[start.request_id], 1)
+        else:
+            assert all(alone[rank] == 0 for rank in start.ranks)
+            shared.update(start.ranks)
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_a_prompt_never_takes_more_ranks_than_are_wanted_for_it(seed: int) -> None:
+    waiting, group = situation_of(seed)
+    wanted = {prompt.request_id: prompt.degree or len(group.ranks) for prompt in waiting}
+    assert all(1 <= len(start.ranks) <= wanted[start.request_id] for start in assign(waiting, group))
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_something_begins_when_every_rank_is_free(seed: int) -> None:
+    waiting, group = situation_of(seed)
+    idle = dataclasses.replace(group, underway=())
+    assert bool(assign(waiting, idle)) == bool(waiting)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 5), st.floats(0.2, 0.5), st.integers(4_000, 10_000))
+def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(ranks: int, gap: float, tokens: int) -> None:
+    """More short work comes than the group can do; the long prompt waits for what came before its turn, no longer."""
+    turn = PATIENCE * min(EASY(tokens, n) for n in range(1, ranks + 1))
+    before = 2 * ranks * (1 + int(turn / gap))
+    limit = turn + (before + ranks) * EASY(2_000, 1) / ranks + EASY(2_000, 1)
+    running: list[tuple[float, tuple[int, ...]]] = []
+    waiting, now, arrivals = [Waiting("long", tokens, since=0.0, degree=ranks)], 0.0, 0
+    while any(prompt.request_id == "long" for prompt in waiting):
+        assert now <= limit
+        while arrivals * gap <= now:
+            waiting += [Waiting(f"s{arrivals}.{n}", 2_000, since=arrivals * gap) for n in range(2 * ranks)]
+            arrivals += 1
+        running = [(end, taken) for end, taken in running if end > now]
+        underway = tuple(Underway(taken, end - now) for end, taken in running)
+        for start in assign(waiting, Group(tuple(range(ranks)), underway, EASY)):
+            prompt = next(one for one in waiting if one.request_id == start.request_id)
+            waiting.remove(prompt)
+            running.append((now + EASY(prompt.tokens, len(start.ranks)), start.ranks))
+        now = min([arrivals * gap, *(end for end, _ in running)])
+
+
+def test_a_degree_that_is_wanted_is_taken_whatever_it_costs_if_so_many_ranks_are_free() -> None:
+    dear = dataclasses.replace(group_of(4), seconds=costs(overhead=5.0, quadratic=0.0))
+    for degree in (1, 2, 3, 4, 9):
+        ranks = tuple(range(min(degree, 4)))
+        assert assign([Waiting("r", 500, since=0.0, degree=degree)], dear) == [Start("r", ranks)]
+    assert assign([Waiting("r", 500, since=0.0)], dear) == [Start("r", (0,))]
+
+
+def test_short_prompts_begin_side_by_side_and_a_long_one_takes_all_ranks() -> None:
+    shorts = [Waiting(f"s{n}", 100, since=float(n)) for n in range(4)]
+    assert {start.ranks for start in assign(shorts, group_of(4))} == {(0,), (1,), (2,), (3,)}
+    assert assign([Waiting("long", 20_000, since=0.0)], group_of(4)) == [Start("long", (0, 1, 2, 3))]
+
+
+def test_a_long_prompt_takes_the_ranks_that_are_free_when_the_others_are_taken_for_longer() -> None:
+    busy = group_of(4, Underway((0, 1), 60.0))
+    assert assign([Waiting("long", 20_000, since=0.0)], busy) == [Start("long", (2, 3))]
+
+
+def test_a_short_prompt_uses_ranks_that_wait_for_others_if_it_gives_them_back_in_time() -> None:
+    busy = group_of(4, Underway((0, 1), 1.0))
+    long, short, middle = (
+        Waiting("long", 40_000, since=0.0, degree=4),
+        Waiting("short", 200, since=30.0),
+        Waiting("middle", 30_000, since=31.0),
+    )
+    assert assign([long, short, middle], busy) == [Start("short", (2,))]
+
+
+def test_a_short_prompt_stands_in_line_on_a_rank_that_is_soon_done() -> None:
+    busy = group_of(2, Underway((0, 1), 5.0), line_seconds=0.1)
+    assert assign([Waiting("short", 100, since=0.0)], busy) == []
+    line = group_of(1, Underway((0,), 0.05), line_seconds=0.1)
+    assert assign([Waiting("short", 100, since=0.0)], line) == [Start("short", (0,))]

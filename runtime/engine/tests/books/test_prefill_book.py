@@ -1,0 +1,133 @@
+"""The coordinator's book of a prefill group, with costs that are given."""
+
+from __future__ import annotations
+
+import pytest
+
+from csps_engine.core.plan import Sampling
+from csps_engine.loop.prefill_book import SLICE_SECONDS, PrefillBook
+from csps_engine.loop.prefill_costs import PrefillCosts
+from csps_engine.loop.prefill_queue import PrefillTask
+from csps_engine.loop.prefill_run import COMPUTING, DONE, PUSHING, Standing
+from csps_engine.scheduler.ticks import Tick
+from csps_engine.wire.generated import PagePlace, RankRef, Reservation
+
+LAYERS = 10
+
+
+class GivenCosts(PrefillCosts):
+    """A layer takes 0.1 ms a token, cut evenly, and 10 ms for each rank more than one; measured when told."""
+
+    def __init__(self) -> None:
+        self.known = True
+
+    @property
+    def measured(self) -> bool:
+        return self.known
+
+    def pieces(self, tokens: int, ranks: int) -> int:
+        return 3 if ranks > 1 else 1
+
+    def seconds(self, tokens: int, ranks: int) -> float:
+        return LAYERS * self.layer_seconds(tokens, ranks)
+
+    def layer_seconds(self, tokens: int, ranks: int) -> float:
+        return tokens * 1e-4 / ranks + 0.01 * (ranks - 1)
+
+    def took(self, tokens: int, ranks: int, layer_seconds: float) -> None:
+        pass
+
+
+@pytest.fixture
+def book() -> PrefillBook:
+    return PrefillBook(GivenCosts(), LAYERS, "dense")
+
+
+def task(name: str, tokens: int, since: float = 0.0, degree: int = 0) -> PrefillTask:
+    holder = RankRef(rank_id="d", incarnation="i", address="10.0.0.1", control_port=1, transfer_port=2)
+    pages = [PagePlace(page=0, rank_id="d", slot=0)]
+    reservation = Reservation(
+        request_id=name, epoch=1, home_rank="d", holders=[holder], pages=pages, page_tokens=64, kv_format="f"
+    )
+    return PrefillTask(name, (1,) * tokens, Sampling(), reservation, since, since + 1000, degree=degree)
+
+
+def advanced(tick: Tick | None) -> dict[str, int]:
+    assert tick is not None
+    return {advance.request_id: advance.layers for advance in tick.advances}
+
+
+def heard(book: PrefillBook, tick: Tick | None, **states: int) -> None:
+    assert tick is not None
+    seconds = {a.request_id: a.layers * 0.05 for a in tick.advances}
+    book.heard(tick, {name: Standing(state, None, 0, seconds.get(name, 0.0)) for name, state in states.items()})
+
+
+def test_two_short_prompts_begin_in_one_tick_on_different_ranks(book: PrefillBook) -> None:
+    book.queue.add(task("a", 100))
+    book.queue.add(task("b", 100))
+    tick = book.next_tick([0, 1, 2], True, now=1.0)
+    assert tick is not None
+    assert [(order.request_id, order.ranks, order.pieces) for order in tick.orders] == [("a", (0,), 1), ("b", (1,), 1)]
+
+
+def test_ranks_that_are_free_begin_a_short_prompt_while_a_long_one_is_under_way(book: PrefillBook) -> None:
+    book.queue.add(task("long", 10_000, degree=2))
+    assert advanced(book.next_tick([0, 1, 2], True, now=1.0)) == {"long": 1}
+    book.queue.add(task("short", 100, since=1.5))
+    tick = book.next_tick([0, 1, 2], True, now=2.0)
+    assert tick is not None
+    assert [(order.request_id, order.ranks) for order in tick.orders] == [("short", (2,))]
+    # A layer of the long one takes half a second; the short one is through all its layers by then.
+    assert advanced(tick) == {"long": 1, "short": LAYERS}
+
+
+def test_layers_of_equal_prompts_share_the_slice_of_a_rank_that_computes_them_in_line(book: PrefillBook) -> None:
+    for name in ("a", "b"):
+        book.queue.add(task(name, 80, degree=1))
+    tick = book.next_tick([0], True, now=1.0)
+    assert sum(layers * 80e-4 for layers in advanced(tick).values()) <= SLICE_SECONDS + 1e-9
+    assert list(advanced(tick)) == ["a", "b"]
+
+
+def test_a_prompts_layers_are_counted_to_their_end_and_then_it_waits_for_the_pool(book: PrefillBook) -> None:
+    book.queue.add(task("a", 5_000, degree=1))
+    counted = 0
+    while counted < LAYERS:
+        tick = book.next_tick([0], True, now=1.0)
+        counted += advanced(tick)["a"]
+        heard(book, tick, a=COMPUTING if counted < LAYERS else PUSHING)
+    assert counted == LAYERS
+    assert book.running["a"].computed_at is not None
+    tick = book.next_tick([0], True, now=2.0)
+    assert advanced(tick) == {}
+    heard(book, tick, a=DONE)
+
+
+def test_nothing_begins_while_the_epoch_is_to_end(book: PrefillBook) -> None:
+    book.queue.add(task("a", 100))
+    assert book.next_tick([0], False, now=1.0) is None
+    assert len(book.queue) == 1
+
+
+def test_a_prompt_that_is_left_is_told_once_and_computed_no_further(book: PrefillBook) -> None:
+    book.queue.add(task("a", 100_000, degree=1))
+    book.next_tick([0], True, now=1.0)
+    assert book.leave("a")
+    assert not book.leave("a")
+    tick = book.next_tick([0], True, now=1.0)
+    assert tick is not None
+    assert (tick.ended, tick.advances) == (("a",), ())
+    assert book.next_tick([0], True, now=1.0) is None
+
+
+def test_a_group_measures_when_idle_or_before_a_prompt_that_it_would_cut(book: PrefillBook) -> None:
+    costs = book._costs
+    assert isinstance(costs, GivenCosts)
+    assert not book.wants_measuring(2)
+    costs.known = False
+    assert book.wants_measuring(2)
+    book.queue.add(task("short", 1_023))
+    assert not book.wants_measuring(2)
+    book.queue.add(task("long", 1_024))
+    assert book.wants_measuring(2)
