@@ -25,6 +25,8 @@ class KvShape:
     page_tokens: int = PAGE_TOKENS
     tensor_rank: int = 0
     """Number of the process that holds these heads; its transfer port is so many above its rank's."""
+    tensor_degree: int = 1
+    """Processes that the rank is."""
 
     def token_layer_bytes(self) -> int:
         """Bytes of K and V of one token in one layer."""
@@ -33,6 +35,10 @@ class KvShape:
     def page_bytes(self) -> int:
         """Bytes of K and V of one full page over all layers."""
         return self.token_layer_bytes() * self.page_tokens * self.layers
+
+    def rank_page_bytes(self) -> int:
+        """The same over all processes of a rank."""
+        return self.page_bytes() * self.tensor_degree
 
     def format(self) -> str:
         """Two ranks may exchange pages only if these strings are equal."""

@@ -67,7 +67,7 @@ class MoveWork:
         every = gather_numbers(mesh, mine, smallest)
         said = [every[ticket.source][3 * i : 3 * i + 3] for i, ticket in enumerate(tickets)]
         return {
-            ticket.move_id: MoveProgress(pages, size, failed=not well)
+            ticket.move_id: MoveProgress(pages, size * self._pool.shape.tensor_degree, failed=not well)
             for ticket, (pages, size, well) in zip(tickets, said, strict=True)
         }
 
@@ -133,7 +133,9 @@ class MoveWork:
             move_id=ticket.move_id,
         )
         sources = self._replica.slots_of(ticket.request_id, ticket.first_page, len(ticket.slots))
-        route = CopyRoute(ticket.first_page, tuple(sources), ticket.slots, ticket.bytes_per_second)
+        # Each process of the rank copies its part at its share of the rate; 0 is no limit.
+        rate = -(-ticket.bytes_per_second // self._pool.shape.tensor_degree)
+        route = CopyRoute(ticket.first_page, tuple(sources), ticket.slots, rate)
         return PageCopy(self._pool, errand, route, ticket.tokens)
 
     def _stop(self, move_ids: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ class PoolFacts:
 
 
 def describe_pool(facts: PoolFacts, now: float) -> PoolInventory:
-    book, page_bytes = facts.book, facts.shape.page_bytes()
+    book, page_bytes = facts.book, facts.shape.rank_page_bytes()
     scanned = scanned_tokens(book)
     ranks = [
         InventoryRank(

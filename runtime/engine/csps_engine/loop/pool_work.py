@@ -63,7 +63,7 @@ class PoolWork:
         self._max_batch = max_batch
         self._on_handed_over = on_handed_over
         self._book = PoolBook()
-        self._moves = PoolMoves(self._book, parts.pool.shape.page_bytes(), parts.reporter.metrics)
+        self._moves = PoolMoves(self._book, parts.pool.shape.rank_page_bytes(), parts.reporter.metrics)
         self._reservations = Reservations(self._book)
         self._closed: frozenset[str] = frozenset()
         self._epoch: Epoch | None = None
@@ -270,12 +270,12 @@ class PoolWork:
         return result
 
     def _sample(self, tick: Tick, seconds: float) -> DecodeStep:
-        token_bytes = self._pool.shape.layers * self._pool.shape.token_layer_bytes()
+        shape = self._pool.shape
         return DecodeStep(
             rows=len(tick.rows),
             context_tokens=sum(row.position for row in tick.rows),
             ranks=len(self._book.members),
-            scan_bytes=max(scanned_tokens(self._book).values()) * token_bytes,
+            scan_bytes=max(scanned_tokens(self._book).values()) * shape.rank_page_bytes() // shape.page_tokens,
             seconds=seconds,
         )
 

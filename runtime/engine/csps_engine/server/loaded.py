@@ -63,7 +63,9 @@ def load_own(config: EngineConfig, seat: Seat) -> LoadedShard:
     if sparse is not None and sparse.tolerances:
         own = tuple(row[shard.kv_heads(whole)] for row in sparse.tolerances)
         sparse = dataclasses.replace(sparse, tolerances=own)
-    shape = dataclasses.replace(llama.config.kv_shape(name), tensor_rank=seat.tensor_rank)
+    shape = dataclasses.replace(
+        llama.config.kv_shape(name), tensor_rank=seat.tensor_rank, tensor_degree=seat.tensor_degree
+    )
     return LoadedShard(llama, whole, shape, sparse)
 
 
