@@ -5,8 +5,9 @@ import { engineResources } from "./engineResources.ts";
 import type { Container } from "./security.ts";
 
 /**
- * On cpu, the whole cores that the container may use: its limit, else what it asked for. Where neither is said the
- * image's own single thread stays, for ranks that share a machine's cores slow each other down otherwise.
+ * On cpu, the whole cores that the container may use, its limit or else what it asked for, shared by the processes
+ * that the rank is. Where neither is said the image's own single thread stays, for ranks that share a machine's cores
+ * slow each other down otherwise.
  */
 export function threadVariables(design: GangDesign): NonNullable<Container["env"]> {
   if (design.engine.backend !== "cpu") return [];
@@ -14,5 +15,6 @@ export function threadVariables(design: GangDesign): NonNullable<Container["env"
   const cpu = limits["cpu"] ?? requests["cpu"];
   const milli = cpu === undefined ? undefined : parseQuantityMilli(cpu);
   if (milli === undefined) return [];
-  return [{ name: "OMP_NUM_THREADS", value: String(Math.max(1, Math.floor(milli / 1000))) }];
+  const each = Math.floor(milli / 1000 / design.tensorParallel.degree);
+  return [{ name: "OMP_NUM_THREADS", value: String(Math.max(1, each)) }];
 }

@@ -59,6 +59,12 @@ describe("the pod of a rank", () => {
     expect(env["OMP_NUM_THREADS"]).toBe(threads);
   });
 
+  it("shares its cores between its tensor-parallel processes", () => {
+    const rank = { resources: { limits: { cpu: "9" } } };
+    const env = environmentOf(prefillPod({ prefill: { rank, tensorParallel: { degree: 2 } } }));
+    expect(env).toMatchObject({ OMP_NUM_THREADS: "4", CSPS_TENSOR_PARALLEL: "2" });
+  });
+
   it("carries exactly the environment that the engine reads", () => {
     const environment = environmentOf(prefillPod());
     expect(Object.keys(environment).sort()).toEqual(Object.keys(rankEnvironment.shape).sort());
