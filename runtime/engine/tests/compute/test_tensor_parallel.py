@@ -27,17 +27,12 @@ STEPS = 12
 
 
 @pytest.fixture(scope="module")
-def file(model_file: Path) -> GgufFile:
-    return GgufFile(model_file)
+def shards(model_file: Path) -> list[Llama]:
+    return load_shards(GgufFile(model_file), 3, WeightForm(packed=True))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["fp32", "packed"])
-def shards(file: GgufFile, request: pytest.FixtureRequest) -> list[Llama]:
-    return load_shards(file, 3, WeightForm(packed=request.param))
-
-
-@pytest.mark.parametrize(("ranks", "mode"), [(1, "auto"), (2, "kvGather"), (3, "kvGather"), (3, "allToAll")])
-def test_the_real_model_on_three_tensor_ranks_is_that_of_transformers(
+@pytest.mark.parametrize(("ranks", "mode"), [(1, "auto"), (2, "kvGather"), (3, "allToAll")])
+def test_packed_shards_of_the_real_model_give_the_tokens_of_transformers(
     shards: list[Llama], oracle: TransformersOracle, ranks: int, mode: PrefillMode
 ) -> None:
     for text, tokens in ((CHAT, None), (STORY, 200)):
@@ -47,9 +42,7 @@ def test_the_real_model_on_three_tensor_ranks_is_that_of_transformers(
         assert found.tokens == expected.tokens[: STEPS + 1]
 
 
-@pytest.mark.parametrize(
-    ("family", "ranks"), [("llama", 2), ("qwen2", 2), ("qwen3", 2), ("mistral", 4), ("qwen2", 4)]
-)
+@pytest.mark.parametrize(("family", "ranks"), [("llama", 2), ("qwen2", 2), ("qwen3", 2), ("mistral", 4), ("qwen2", 4)])
 def test_every_family_is_cut_with_its_biases_and_norms(tmp_path: Path, family: str, ranks: int) -> None:
     oracle = save_tiny(tmp_path, family, num_attention_heads=8, num_key_value_heads=2, head_dim=8)
     prompt = [(7 * i) % 97 for i in range(150)]
@@ -57,6 +50,21 @@ def test_every_family_is_cut_with_its_biases_and_norms(tmp_path: Path, family: s
     logits, tokens = greedy(oracle, prompt, 6)
     torch.testing.assert_close(found.logits, logits, rtol=0, atol=2e-4)
     assert found.tokens == tokens
+
+
+@pytest.mark.parametrize("mode", ["kvGather", "allToAll"])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 6])
+def test_prompts_of_any_length_are_cut_over_ranks_of_three_tensor_ranks(
+    tmp_path: Path, ranks: int, mode: PrefillMode
+) -> None:
+    oracle = save_tiny(tmp_path, num_attention_heads=9, num_key_value_heads=3, hidden_size=72, head_dim=8)
+    shards = load_shards(SafetensorsDir(tmp_path), 3)
+    for length in (1, 65, 449):
+        prompt = [(11 * i) % 97 for i in range(length)]
+        found = generate(shards, prompt, ranks, 3, mode)
+        logits, tokens = greedy(oracle, prompt, 3)
+        torch.testing.assert_close(found.logits, logits, rtol=0, atol=2e-4)
+        assert found.tokens == tokens
 
 
 def test_a_shard_holds_its_part_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from background import Background
 from gateway_part import Request, ServingError
 from rank_process import Group, Place, RankProcess, others, pages_free, wait_for
-from test_moves import Live, begin, facts_of, move_all
+from test_moves import Live, begin, facts_of, inventory, move_all
 from tiny_model import Oracle, prompt_of
 
 DEGREE = 2
@@ -70,9 +70,11 @@ def test_ranks_of_several_processes_say_what_one_process_says(
     assert pool.state()["kvFormat"].endswith("-tp2")
     for length in (5, 64, 331):
         request = Request(prompt_of(length, seed=length), 12)
-        first, done = request.prefill(group, request.reserve(pool))
+        message = {**request.prefill_message(request.reserve(pool)), "degree": 2}
+        *_, token, done = group.api.stream("/v1/prefill", message)
         assert (done["degree"], done["kvBytesPushed"]) == (2, length * TOKEN_BYTES)
-        assert [first, *request.decode(pool, first)[0]] == oracle.greedy(request.prompt, 12)
+        answer = request.decode(pool, token["tokenId"])[0]
+        assert [token["tokenId"], *answer] == oracle.greedy(request.prompt, 12)
     wait_for(lambda: all(free == total for free, total in pages_free(cut_decode)), pool, 5)
 
 
@@ -81,6 +83,7 @@ def test_a_move_in_mid_stream_takes_the_pages_of_every_process_along(
 ) -> None:
     pool = cut_decode.wait_serving()
     [other] = others(cut_decode, pool)
+    assert inventory(pool)["pageBytes"] == 64 * TOKEN_BYTES
     live: Live = begin(cut_prefill, pool, prompt=400, count=900)
     held = {shard["rankId"] for shard in facts_of(live, pool)["shards"]}
     source, target = (pool, other) if pool.rank_id in held else (other, pool)
