@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from csps_engine.attention.partial import Partial, nothing
+from csps_engine.attention.row import attend_row
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
@@ -24,6 +25,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     if causal and keys != tokens:
         raise ValueError(f"causal attention needs as many keys as queries, not {keys} for {tokens}")
     group = heads // kv_heads
+    if tokens == 1 and (row := attend_row(q, k, v)) is not None:
+        return Partial(*row)
     if tokens == 1:
         # One query: its group stands in for the token dimension, so that each key is read once.
         out, lse = _kernel(q.view(1, kv_heads, group, size), k[None], v[None], False)

@@ -10,9 +10,10 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
+from csps_engine.kernels.compiled import compile_library
 from csps_engine.model.gguf_blocks import take_apart
 from csps_engine.model.matrix import StackedMatrix
-from csps_engine.model.packed_library import compile_library
+from csps_engine.model.packed_library import SOURCE
 from csps_engine.model.packed_matrix import FEW_TOKENS, PackedMatrix
 
 KINDS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q6_K"]
@@ -82,4 +83,4 @@ def test_packed_weights_take_a_quarter_of_fp32_or_less() -> None:
 def test_without_a_compiler_the_library_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(FileNotFoundError, match="no C compiler"):
-        compile_library(tmp_path / "packed.so")
+        compile_library(SOURCE, tmp_path / "packed.so")

@@ -1,0 +1,126 @@
+/* Attention of one token's queries over the keys that one rank holds, in fp32, with log-sum-exp.
+ *
+ * Reading keys and values from memory is what bounds it, so every key and value is read once for the queries of its
+ * group. The softmax is taken on the way: blocks of keys, and when a block holds a larger score than any before, what
+ * was summed is scaled down. GCC vectors of 8 floats become AVX2 or plain code.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+enum { WIDTH = 8, BLOCK = 64, MOST_SIZE = 256, MOST_GROUP = 8 };
+
+typedef float floats __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t wholes __attribute__((vector_size(4 * WIDTH)));
+
+typedef struct {
+  const float *q;             /* [kv_heads, group, size], scaled */
+  const float *k, *v;         /* [tokens, size] of each KV head, `head_stride` floats apart */
+  float *out;                 /* [kv_heads, group, size] */
+  float *lse;                 /* [kv_heads, group] */
+  size_t kv_heads, group, size, tokens, head_stride;
+} row;
+
+INLINE floats load(const float *from) { floats v; memcpy(&v, from, sizeof v); return v; }
+INLINE void store(float *to, floats v) { memcpy(to, &v, sizeof v); }
+
+/* e^x for x <= 0, within 2e-7 of the result: 2^n times a polynomial, as in the Cephes library. */
+INLINE floats power(floats x) {
+  const floats least = (floats){0} - 87.0f;
+  const wholes below = x < least;
+  x = (floats)((below & (wholes)least) | (~below & (wholes)x));
+  const floats turned = x * 1.44269504f - 0.5f;
+  const wholes n = __builtin_convertvector(turned, wholes);  /* towards zero, and turned is negative: rounds */
+  const floats whole = __builtin_convertvector(n, floats);
+  const floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  wholes bits = (n + 127) << 23;
+  return p * (floats)bits;
+}
+
+INLINE float sum(floats v) {
+  float parts[WIDTH];
+  store(parts, v);
+  return ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+}
+
+/* `size` and `group` are constants wherever this is inlined. */
+INLINE void attend_head(const row *a, size_t head, const size_t size, const size_t group) {
+  const float *q = a->q + head * group * size;
+  const float *k = a->k + head * a->head_stride, *v = a->v + head * a->head_stride;
+  float *out = a->out + head * group * size;
+  float top[MOST_GROUP], total[MOST_GROUP];
+  float scores[MOST_GROUP][BLOCK] __attribute__((aligned(32)));
+  for (size_t g = 0; g < group; g++) top[g] = -__builtin_inff(), total[g] = 0;
+  memset(out, 0, group * size * sizeof *out);
+  for (size_t first = 0; first < a->tokens; first += BLOCK, k += BLOCK * size, v += BLOCK * size) {
+    const size_t tokens = a->tokens - first < BLOCK ? a->tokens - first : BLOCK;
+    for (size_t t = 0; t < tokens; t++) {
+      floats dot[MOST_GROUP];
+      for (size_t g = 0; g < group; g++) dot[g] = load(q + g * size) * load(k + t * size);
+      for (size_t i = WIDTH; i < size; i += WIDTH) {
+        const floats key = load(k + t * size + i);
+        for (size_t g = 0; g < group; g++) dot[g] += load(q + g * size + i) * key;
+      }
+      for (size_t g = 0; g < group; g++) scores[g][t] = sum(dot[g]);
+    }
+    for (size_t g = 0; g < group; g++) {
+      float largest = top[g];
+      for (size_t t = 0; t < tokens; t++) largest = scores[g][t] > largest ? scores[g][t] : largest;
+      for (size_t t = tokens; t < BLOCK; t++) scores[g][t] = -__builtin_inff();
+      floats part = {0};
+      for (size_t t = 0; t < BLOCK; t += WIDTH) {
+        const floats weights = power(load(&scores[g][t]) - largest);
+        store(&scores[g][t], weights);
+        part += weights;
+      }
+      for (size_t t = tokens; t < BLOCK; t++) scores[g][t] = 0;
+      /* What stands beyond the last key weighs e^-87 each: nothing beside the largest, which weighs 1. */
+      if (largest > top[g]) {
+        const floats down = power((floats){0} + (top[g] - largest));
+        total[g] *= down[0];
+        for (size_t i = 0; i < size; i += WIDTH) store(out + g * size + i, load(out + g * size + i) * down[0]);
+        top[g] = largest;
+      }
+      total[g] += sum(part);
+    }
+    for (size_t i = 0; i < size; i += 2 * WIDTH) {
+      floats near[MOST_GROUP], far[MOST_GROUP];
+      for (size_t g = 0; g < group; g++) near[g] = load(out + g * size + i), far[g] = load(out + g * size + i + WIDTH);
+      for (size_t t = 0; t < tokens; t++) {
+        const floats value = load(v + t * size + i), next = load(v + t * size + i + WIDTH);
+        for (size_t g = 0; g < group; g++) near[g] += value * scores[g][t], far[g] += next * scores[g][t];
+      }
+      for (size_t g = 0; g < group; g++) store(out + g * size + i, near[g]), store(out + g * size + i + WIDTH, far[g]);
+    }
+  }
+  for (size_t g = 0; g < group; g++) {
+    for (size_t i = 0; i < size; i += WIDTH) store(out + g * size + i, load(out + g * size + i) / total[g]);
+    a->lse[head * group + g] = top[g] + __builtin_logf(total[g]);
+  }
+}
+
+/* Sizes that are no multiple of 16 or too large, and larger groups, are refused: 0. */
+CLONES int csps_attend_row(const row *a) {
+  if (a->size % (2 * WIDTH) || a->size > MOST_SIZE || a->group > MOST_GROUP || a->group < 1 || a->tokens < 1) return 0;
+  for (size_t head = 0; head < a->kv_heads; head++) {
+    if (a->size == 64 && a->group == 3) attend_head(a, head, 64, 3);
+    else if (a->size == 64 && a->group == 4) attend_head(a, head, 64, 4);
+    else if (a->size == 128 && a->group == 4) attend_head(a, head, 128, 4);
+    else if (a->size == 128 && a->group == 8) attend_head(a, head, 128, 8);
+    else attend_head(a, head, a->size, a->group);
+  }
+  return 1;
+}

@@ -1,0 +1,62 @@
+"""C code of the engine: shipped as a library beside its source in an image, else compiled once for this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FLAGS = ("-O3", "-Wno-psabi", "-shared", "-fPIC")
+COMPILE_SECONDS = 120
+
+
+@cache
+def compiled(source: Path) -> ctypes.CDLL | None:
+    """The library of a C file, or None where it is neither shipped nor can be compiled; the log says why."""
+    shipped = source.with_suffix(".so")
+    try:
+        return ctypes.CDLL(str(shipped if shipped.is_file() else _cached(source)))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("a slower way than that of %s is taken, for it cannot be compiled: %s", source.name, error)
+        return None
+
+
+def compile_library(source: Path, target: Path) -> None:
+    """Write a library to `target`. Raises OSError or SubprocessError."""
+    compiler = shutil.which(os.environ.get("CC") or "cc")
+    if compiler is None:
+        raise FileNotFoundError("there is no C compiler (cc)")
+    command = [compiler, *FLAGS, "-o", str(target), str(source), "-lm"]
+    subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
+
+
+def _cached(source: Path) -> Path:
+    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csps"
+    target = folder / f"{source.stem}-{digest}.so"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Renamed when whole: several ranks of one machine may start at once.
+        with tempfile.TemporaryDirectory(dir=folder) as part:
+            compile_library(source, Path(part) / target.name)
+            os.replace(Path(part) / target.name, target)
+    return target
+
+
+def main(folder: Path) -> None:
+    """Compile every C file under `folder` to a library beside it, as an image ships them."""
+    for source in sorted(folder.rglob("*.c")):
+        compile_library(source, source.with_suffix(".so"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1])
