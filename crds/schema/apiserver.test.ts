@@ -65,6 +65,7 @@ describe("samples", () => {
     expect(stored.spec["prefill"]).toEqual({
       groups: 1,
       sequenceParallel: { degree: 1, mode: "auto" },
+      sparseAttention: { mode: "Disabled", minTokens: 2048, budgetPercent: 100, qualityFloorPercent: 98 },
       tensorParallel: { degree: 1 },
       rank: { terminationGracePeriodSeconds: 60 },
     });

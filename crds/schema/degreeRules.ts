@@ -48,6 +48,17 @@ function gpuLimitIsTensorParallelDegree(role: string): Rule {
   };
 }
 
+/** Pages go from head shard to head shard, so both sides must be cut alike. */
+const tensorParallelIsOneDegree: Rule = {
+  rule: "self.prefill.tensorParallel.degree == self.decode.tensorParallel.degree",
+  message: "decode.tensorParallel.degree must equal prefill.tensorParallel.degree",
+  messageExpression: sentence(
+    "decode.tensorParallel.degree is %d but must equal prefill.tensorParallel.degree, which is %d: ranks exchange KV by head shard",
+    ["self.decode.tensorParallel.degree", "self.prefill.tensorParallel.degree"],
+  ),
+  fieldPath: ".decode.tensorParallel.degree",
+};
+
 const headsPerRank = "self.model.attentionHeads / self.prefill.tensorParallel.degree";
 
 const allToAllDividesHeads: Rule = {
@@ -65,5 +76,6 @@ export const degreeRules: readonly Rule[] = [
   ...roles.map(tensorParallelDividesHeads),
   ...roles.map(tensorParallelFitsKeyValueHeads),
   ...roles.map(gpuLimitIsTensorParallelDegree),
+  tensorParallelIsOneDegree,
   allToAllDividesHeads,
 ];

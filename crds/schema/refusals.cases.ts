@@ -259,6 +259,12 @@ const degrees: Refusal[] = [
     },
   ]),
   {
+    why: "TP of decode that is not that of prefill",
+    object: deployment({ prefill: { tensorParallel: { degree: 2 } }, decode: { tensorParallel: { degree: 4 } } }),
+    field: "spec.decode.tensorParallel.degree",
+    says: "decode.tensorParallel.degree is 4 but must equal prefill.tensorParallel.degree, which is 2: ranks exchange KV by head shard",
+  },
+  {
     why: "all-to-all whose degree does not divide the heads of a rank",
     object: deployment({
       model: { attentionHeads: 32 },
@@ -393,12 +399,16 @@ export const accepted: { why: string; object: object }[] = [
   },
   {
     why: "GPUs as text that are the TP degree",
-    object: deployment({ decode: { tensorParallel: { degree: 4 }, rank: gpus("4") } }),
+    object: deployment({
+      prefill: { tensorParallel: { degree: 4 } },
+      decode: { tensorParallel: { degree: 4 }, rank: gpus("4") },
+    }),
   },
   {
     why: "TP that is a multiple of the key/value heads",
     object: deployment({
       model: { attentionHeads: 32, keyValueHeads: 4 },
+      prefill: { tensorParallel: { degree: 8 } },
       decode: { tensorParallel: { degree: 8 } },
     }),
   },
