@@ -3,8 +3,8 @@ import type { ClusterState } from "../../state/clusterState.ts";
 import type { DegreeTable } from "../../state/domain.ts";
 
 export interface Degrees {
-  /** Ranks that a group should have for a prompt of so many tokens; 1 when nothing is known. */
-  wanted(promptTokens: number): number;
+  /** Ranks that should compute a prompt of so many tokens; undefined when nothing is known. */
+  wanted(promptTokens: number): number | undefined;
   start(): void;
   stop(): void;
   /** One reading; for tests and the first one. */
@@ -13,8 +13,8 @@ export interface Degrees {
 
 const everyMs = 5_000;
 
-export function degreeWanted(table: DegreeTable, promptTokens: number): number {
-  return (table.find(({ upToTokens }) => promptTokens <= upToTokens) ?? table.at(-1))?.degree ?? 1;
+export function degreeWanted(table: DegreeTable, promptTokens: number): number | undefined {
+  return (table.find(({ upToTokens }) => promptTokens <= upToTokens) ?? table.at(-1))?.degree;
 }
 
 export function createDegrees(clusterState: Pick<ClusterState, "readDegrees"> | undefined): Degrees {

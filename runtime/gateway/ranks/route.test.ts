@@ -40,10 +40,10 @@ describe("the choice of a route", () => {
       { name: "short", upToTokens: 100, degree: 1 },
       { name: "long", upToTokens: 1_000, degree: 4 },
     ];
-    expect(best(groups, { wantedDegree: degreeWanted(table, 160) })).toBe("q → d");
-    expect(best(groups, { wantedDegree: degreeWanted(table, 5_000) })).toBe("q → d");
-    expect(best(groups, { wantedDegree: degreeWanted(table, 100) })).toBe("p → d");
-    expect(best(groups, { wantedDegree: degreeWanted([], 160) })).toBe("p → d");
+    expect(best(groups, { wantedDegree: degreeWanted(table, 160) ?? 1 })).toBe("q → d");
+    expect(best(groups, { wantedDegree: degreeWanted(table, 5_000) ?? 1 })).toBe("q → d");
+    expect(best(groups, { wantedDegree: degreeWanted(table, 100) ?? 1 })).toBe("p → d");
+    expect(best(groups, { wantedDegree: degreeWanted([], 160) ?? 1 })).toBe("p → d");
   });
 
   it.each([

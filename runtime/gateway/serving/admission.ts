@@ -30,6 +30,8 @@ export interface AdmissionQuestion {
 export interface Admitted {
   readonly route: Route;
   readonly reservation: Reservation;
+  /** Ranks that should compute the prompt; undefined: as many as the group finds worth it. */
+  readonly degree: number | undefined;
 }
 
 /** A group that served within this time is expected back: it is forming its next epoch. */
@@ -40,8 +42,8 @@ export function createAdmission(deps: {
   readonly client: RankClient;
   readonly view: RankView;
   readonly now: () => number;
-  /** Ranks that a group should have for a prompt; absent: any degree is as good. */
-  readonly wantedDegree?: (promptTokens: number) => number;
+  /** Ranks that should compute a prompt; undefined: the group may choose, and any group is as good. */
+  readonly wantedDegree?: (promptTokens: number) => number | undefined;
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
@@ -52,18 +54,19 @@ export function createAdmission(deps: {
     const deadline = now() + question.waitMs;
     const promptTokens = question.promptIds.length;
     const keys = keysOf(question.promptIds);
+    const degree = deps.wantedDegree?.(promptTokens);
     let full: RankFailure | undefined;
     for (;;) {
       const routes = rankRoutes(view.groups(), {
         promptTokens,
-        wantedDegree: deps.wantedDegree?.(promptTokens) ?? 1,
+        wantedDegree: degree ?? 1,
         nowMs: now(),
         inFlight: (group) => inFlight.get(group) ?? 0,
         heldShare: ({ group, kvFormat, pageTokens }) => prefixes.share(group, keys(kvFormat, pageTokens)),
       });
       if (routes.length > 0) routedMs = now();
       const outcome = await reserveOn(routes, question, keys);
-      if (!(outcome instanceof RankFailure) && outcome !== undefined) return outcome;
+      if (!(outcome instanceof RankFailure) && outcome !== undefined) return { ...outcome, degree };
       full = outcome ?? (routes.length === 0 ? undefined : full);
       const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
       if (hopeless || now() >= deadline) throw refusalOf(full);
@@ -77,7 +80,7 @@ export function createAdmission(deps: {
     routes: readonly Route[],
     { requestId, promptIds, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
     keys: ReturnType<typeof keysOf>,
-  ): Promise<Admitted | RankFailure | undefined> {
+  ): Promise<Omit<Admitted, "degree"> | RankFailure | undefined> {
     const asked = new Set<string>();
     let full: RankFailure | undefined;
     for (const route of routes) {

@@ -170,6 +170,7 @@ async function* prefill(
       requestId,
       tokenIds: [...tokenIds],
       sampling: order.sampling,
+      ...(admitted.degree === undefined ? {} : { degree: admitted.degree }),
       reservation: admitted.reservation,
       deadlineMs: prefillMs(tokenIds.length),
     };

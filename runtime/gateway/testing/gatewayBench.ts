@@ -13,6 +13,8 @@ import { rankFinder } from "../ranks/addresses.ts";
 import { createModelSource } from "../ranks/modelSource.ts";
 import type { RankView } from "../ranks/rankView.ts";
 import { createRankView } from "../ranks/rankView.ts";
+import type { DegreeTable } from "../../state/domain.ts";
+import { degreeWanted } from "../ranks/degrees.ts";
 import { createAdmission } from "../serving/admission.ts";
 import { countRecoveries } from "../serving/recovery.ts";
 import type { Patience } from "../serving/generation.ts";
@@ -31,6 +33,8 @@ export interface BenchSettings {
   readonly maxBodyBytes?: number;
   readonly openStreamMs?: number;
   readonly classes?: readonly LengthClass[];
+  /** The operator's degree table; absent: none is known. */
+  readonly degrees?: DegreeTable;
   readonly wake?: { readonly waitMs: number; readonly maxWaiting: number };
 }
 
@@ -86,7 +90,12 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
     generation: {
       client,
       view,
-      admission: createAdmission({ client, view, now: Date.now }),
+      admission: createAdmission({
+        client,
+        view,
+        now: Date.now,
+        wantedDegree: (tokens) => degreeWanted(settings.degrees ?? [], tokens),
+      }),
       patience: { ...testPatience, ...settings.patience },
       recovered: (recovery) => {
         recoveries.push(recovery.cause);

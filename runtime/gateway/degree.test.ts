@@ -1,0 +1,34 @@
+import { afterEach, expect, it } from "vitest";
+import type { PrefillRequest } from "../wire/schema/serving.ts";
+import type { Bench, BenchSettings } from "./testing/gatewayBench.ts";
+import { startBench } from "./testing/gatewayBench.ts";
+import { answerMark } from "./testing/tinyModel.ts";
+
+let bench: Bench;
+
+afterEach(async () => {
+  await bench.close();
+});
+
+/** The degree that each prefill was asked with, after a short prompt and a long one. */
+async function degreesAsked(degrees: BenchSettings["degrees"]): Promise<(number | undefined)[]> {
+  bench = await startBench(degrees === undefined ? {} : { degrees });
+  for (const words of [1, 40]) {
+    const prompt = `${"Say hello. ".repeat(words)}${answerMark}`;
+    await bench.openai().completions.create({ model: "tiny", prompt, max_tokens: 4, temperature: 0 });
+  }
+  const prefills = bench.rank("m-prefill-0-0").calls.filter(({ verb }) => verb === "prefill");
+  return prefills.map(({ body }) => (body as PrefillRequest).degree);
+}
+
+it("asks for as many ranks as the operator's degree table says for the prompt's length", async () => {
+  const table = [
+    { name: "short", upToTokens: 64, degree: 1 },
+    { name: "long", upToTokens: 100_000, degree: 4 },
+  ];
+  expect(await degreesAsked(table)).toEqual([1, 4]);
+});
+
+it("leaves the degree to the group when no table is known", async () => {
+  expect(await degreesAsked(undefined)).toEqual([undefined, undefined]);
+});
