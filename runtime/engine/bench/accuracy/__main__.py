@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
 
 HEADINGS = [
     *("tokens", "attention", *TASKS, "all", "mass covered, mean / 1st percentile"),
-    *("keys fetched", "their bytes, of 16-bit KV", "all bytes sent"),
+    *("keys fetched", "their bytes, of 16-bit KV", "all bytes, of dense's"),
 ]
 
 

@@ -37,7 +37,8 @@ class Moved(NamedTuple):
     bytes: float
     """Of keys and values fetched, over those visible in 16 bits, as GPUs hold them."""
     wire: float
-    """Of all that was sent, digests, choices and this run's queries of 32 bits included, over the same."""
+    """Of all that was sent, digests, choices, queries and answers included, over what dense attention would send of
+    keys and values, both as this run has them, in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,10 @@ def _moved(results: Sequence[PrefillResult], head_dim: int) -> Moved:
     if not reports:
         raise ValueError("the prompt is too short for sparse attention: nothing was left out")
     rows = sum(report.available_rows for report in reports)
-    visible = rows * 2 * head_dim * HALF_BYTES
     return Moved(
         reports[0].mass_mean,
         reports[0].mass_p01,
         sum(report.fetched_rows for report in reports) / rows,
-        sum(report.fetched_bytes for report in reports) / visible,
-        sum(result.sent_bytes for result in results) / visible,
+        sum(report.fetched_bytes for report in reports) / (rows * 2 * head_dim * HALF_BYTES),
+        sum(result.sent_bytes for result in results) / sum(report.available_bytes for report in reports),
     )
