@@ -55,15 +55,19 @@ export function scalingInput(context: AutoscalerContext, subject: Subject, look:
 
 function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number): void {
   const windowMs = spec.autoscaling.windowSeconds * 1000;
-  let tokens = 0;
+  const arrived = { tokens: 0, squaredTokens: 0 };
   for (const reading of look.readings) {
     const before = memory.readings.get(reading.podUid)?.at(-1);
     keepReading(memory, reading, windowMs);
-    if (before !== undefined) tokens += tokensSince(before, reading);
+    if (before === undefined) continue;
+    for (const { tokens, squared } of Object.values(growthOf([before, reading])?.classes ?? {})) {
+      arrived.tokens += tokens;
+      arrived.squaredTokens += squared;
+    }
   }
   const present = new Set(look.gateways.map(({ metadata }) => metadata.uid));
   for (const uid of [...memory.readings.keys()]) if (!present.has(uid)) memory.readings.delete(uid);
-  memory.outlook = lookedAt(memory.outlook, tokens, nowMs);
+  memory.outlook = lookedAt(memory.outlook, arrived, nowMs);
   // Of the last step only: a window that reaches far back would keep an idle deployment awake for its length.
   const lastTwo = [...memory.readings.values()].map((readings) => readings.slice(-2));
   if (!isIdle(lastTwo)) memory.askedMs = nowMs;
@@ -71,11 +75,6 @@ function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number
   if (holder !== undefined) memory.kvTokensOfRank = holder.pagesTotal * holder.pageTokens;
   const facts = modelFacts({ spec, memory, ...subject });
   memory.learned = learn(memory.learned, facts, look.states.map(reportsOf));
-}
-
-function tokensSince(before: GatewayReading, after: GatewayReading): number {
-  const classes = Object.values(growthOf([before, after])?.classes ?? {});
-  return classes.reduce((sum, { tokens }) => sum + tokens, 0);
 }
 
 function reportsOf({ rank, load }: RankState) {

@@ -55,6 +55,7 @@ function scenarios(): readonly Scenario[] {
   ];
 }
 
+type Play = (autoscaler: Autoscaler, start?: Size, leastAttainment?: number) => ScaledReport;
 type Kind = Pick<Scenario, "cost" | "objectives">;
 
 function recorded(small: Kind, large: Kind): readonly Scenario[] {
@@ -75,8 +76,8 @@ function recorded(small: Kind, large: Kind): readonly Scenario[] {
 
 function compare(scenario: Scenario): void {
   const setting = prepare(scenario);
-  const play = (autoscaler: Autoscaler, start = setting.start): ScaledReport =>
-    simulateScaled({ ...setting, autoscaler, start });
+  const play: Play = (autoscaler, start = setting.start, leastAttainment = 0) =>
+    simulateScaled({ ...setting, autoscaler, start, leastAttainment });
   const planned = () => plannedAutoscaler(setting.cost, setting.policy, setting.startupSeconds);
   const ideal = clairvoyant(setting, largest(play(planned())), play);
   // The hour begins amid a day: everybody starts from the size that is right for its first minutes.
@@ -138,18 +139,18 @@ function largest({ sizes }: ScaledReport): Size {
 }
 
 function clairvoyant(
-  { trace, least, startupSeconds }: Prepared,
+  { trace, least: leastSize, startupSeconds }: Prepared,
   peak: Size,
-  play: (autoscaler: Autoscaler, start?: Prepared["start"]) => ScaledReport,
+  play: Play,
 ): ScaledReport {
   const named = "clairvoyant";
   const schedule = cheapestSchedule({
     start: { ...peak, groups: peak.groups + 1, decodeRanks: peak.decodeRanks + 1 },
-    least,
+    least: leastSize,
     seconds: trace.requests.at(-1)?.arrivalSeconds ?? 0,
     stretchSeconds,
     wantedAttainment,
-    play: (tried) => play(scheduled(named, tried, startupSeconds), tried.sizes[0]),
+    play: (tried, least) => play(scheduled(named, tried, startupSeconds), tried.sizes[0], least),
   });
   return play(scheduled(named, schedule, startupSeconds), schedule.sizes[0]);
 }

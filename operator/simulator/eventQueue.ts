@@ -17,9 +17,12 @@ export class EventQueue {
     this.#rise(this.#times.length - 1);
   }
 
-  /** Runs events in order until none is left. */
-  run(): void {
-    for (let action = this.#take(); action !== undefined; action = this.#take()) action();
+  /** Runs events in order until none is left, or until `enough` says so. */
+  run(enough: () => boolean = () => false): void {
+    for (let action = this.#take(); action !== undefined; action = this.#take()) {
+      action();
+      if (enough()) return;
+    }
   }
 
   #take(): (() => void) | undefined {

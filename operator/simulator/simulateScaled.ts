@@ -24,6 +24,8 @@ export interface ScalingRun {
   readonly start: Size;
   readonly startupSeconds: number;
   readonly objectives: Objectives;
+  /** The run is given up once its attainment can't reach so much. */
+  readonly leastAttainment?: number;
 }
 
 const halfHourSeconds = 1800;
@@ -43,7 +45,8 @@ export function simulateScaled(run: ScalingRun): ScaledReport {
   };
   const system = new ScaledSystem(shape, events, outcomes);
   arriveInTurn(trace, objectives, events, system);
-  events.run();
+  const mostLate = (1 - (run.leastAttainment ?? 0)) * trace.requests.length;
+  events.run(() => outcomes.late > mostLate);
   system.account();
   const gpus = policy.bounds.gpuBudget;
   const setting = { policy: run.autoscaler.name, gpus, endSeconds: events.now, objectives };

@@ -167,8 +167,13 @@ describe("who asks", () => {
 });
 
 describe("the outlook", () => {
-  const after = (stretches: readonly number[]) =>
-    stretches.reduce((outlook, tokens, index) => lookedAt(outlook, tokens, index * stretchMs), noOutlook(0));
+  /** Prompts of `length` tokens. */
+  const arrived = (tokens: number, length = 1) => ({ tokens, squaredTokens: tokens * length });
+  const after = (stretches: readonly number[], length = 1) =>
+    stretches.reduce(
+      (outlook, tokens, index) => lookedAt(outlook, arrived(tokens, length), index * stretchMs),
+      noOutlook(0),
+    );
 
   it("predicts nothing from little, and no growth from steady arrivals", () => {
     expect(outlookRatio(after([1, 100, 1_000]), 120)).toBe(1);
@@ -181,8 +186,16 @@ describe("the outlook", () => {
     ).toBeGreaterThan(1.1);
   });
 
+  it("keeps room for bursts like those before, and none for what chance makes of a few long prompts", () => {
+    const bursts = Array.from({ length: 40 }, (_, index) => (index % 5 < 1 ? 4_000 : 1_000));
+    expect(outlookRatio(after(bursts, 10), 60)).toBeGreaterThan(2);
+    // Four prompts in one stretch and one in the others.
+    expect(outlookRatio(after(bursts, 1_000), 60)).toBe(1);
+  });
+
   it("counts stretches without a look as empty", () => {
-    const outlook = lookedAt(lookedAt(noOutlook(0), 5, 1), 7, 3.5 * stretchMs);
-    expect(outlook).toEqual({ tokens: [5, 0, 0, 7], stretchBeganMs: 3 * stretchMs });
+    const outlook = lookedAt(lookedAt(noOutlook(0), arrived(5), 1), arrived(7), 3.5 * stretchMs);
+    expect(outlook.stretches.map(({ tokens }) => tokens)).toEqual([5, 0, 0, 7]);
+    expect(outlook.stretchBeganMs).toBe(3 * stretchMs);
   });
 });

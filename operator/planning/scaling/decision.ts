@@ -73,6 +73,13 @@ export interface DecodeDemand {
   readonly p90TbtSeconds: number;
 }
 
+/** Room in decode ranks that prompts hold while they are prefilled, on average: it is taken before a prompt starts. */
+export interface PrefillingKv {
+  readonly tokens: number;
+  /** Sum over these prompts of the square of their tokens: the variance of `tokens`. */
+  readonly squaredTokens: number;
+}
+
 export interface Sample {
   readonly podUid: string;
   readonly atMs: number;

@@ -1,20 +1,28 @@
 /**
  * Ranks of the decode pool. Live requests follow from arrivals by Little's law, B = rate x output x step(B), so that a
- * pool that is slow now does not ask for more than it will need once it is not. Their KV strays about its mean: with
- * Poisson arrivals B is a Poisson number, so the KV has variance B x mean square of a context, and room is kept for
+ * pool that is slow now does not ask for more than it will need once it is not. Prompts hold room from before their
+ * prefill on. What is held strays about its mean: with Poisson arrivals the number of holders is a Poisson number, so the
+ * KV has the variance of a sum of so many squares, and room is kept for
  *
- *   B context + 1.28 sqrt(B context^2)       nine moments of ten
+ *   B context + prefilling + 1.64 sqrt(B context^2 + prefilling^2)       nineteen moments of twenty
+ *
+ * A prompt is late when it waits for ranks or for room; each may cost half of the tenth that the objectives leave.
  */
 import { decodeStep } from "../cost/decode.ts";
 import { kvTokensOfRank } from "../cost/memory.ts";
 import type { CostProfile } from "../cost/profile.ts";
-import type { DecodeDemand, Range } from "./decision.ts";
+import type { DecodeDemand, PrefillingKv, Range } from "./decision.ts";
 
 /** Share of the pool's KV that may be planned full; the rest is growth between two decisions. */
 const kvShare = 0.95;
 const rounds = 60;
-/** Standard deviations above the mean that the KV stays below for nine moments of ten. */
-const deviations = 1.28;
+/** Standard deviations above the mean that the KV stays below for nineteen moments of twenty. */
+const deviations = 1.64;
+const nothingPrefills: PrefillingKv = { tokens: 0, squaredTokens: 0 };
+
+export interface DecodeLoad extends DecodeDemand {
+  readonly prefilling?: PrefillingKv;
+}
 
 export interface DecodeTarget {
   readonly tbtSeconds: number;
@@ -28,7 +36,7 @@ export function decodeTarget(tbtSeconds: number, share: number): DecodeTarget {
 /** Whether so many ranks keep the step in time and the KV in memory. */
 export function decodeHolds(
   cost: CostProfile,
-  demand: DecodeDemand,
+  demand: DecodeLoad,
   target: DecodeTarget,
   ranks: number,
 ): boolean {
@@ -38,10 +46,12 @@ export function decodeHolds(
   const room = kvTokensOfRank(cost) * ranks * target.kvShare;
   if (demand.liveContextTokens > room) return false;
   const meanSquare = demand.meanSquareContextTokens ?? demand.meanContextTokens ** 2;
+  const { tokens: prefilling, squaredTokens } = demand.prefilling ?? nothingPrefills;
   let requests = 1;
   for (let round = 0; round < rounds; round++) {
     const contextTokens = requests * demand.meanContextTokens;
-    if (contextTokens + deviations * Math.sqrt(requests * meanSquare) > room) return false;
+    const strays = deviations * Math.sqrt(requests * meanSquare + squaredTokens);
+    if (contextTokens + prefilling + strays > room) return false;
     const { seconds } = decodeStep(cost.model, cost.hardware, {
       ranks,
       tensorDegree: cost.tensorDegree,
@@ -75,7 +85,7 @@ export function bestTbtSeconds(cost: CostProfile, demand: DecodeDemand, range: R
 /** Fewest ranks that hold. Pools are tried in turn: a larger one is not always faster. */
 export function leastDecodeRanks(
   cost: CostProfile,
-  demand: DecodeDemand,
+  demand: DecodeLoad,
   target: DecodeTarget,
   range: Range,
 ): number | undefined {

@@ -19,12 +19,19 @@ export function seasonalNaive(series: readonly number[], season: number, ahead: 
   return series[series.length - 1 + ahead - back];
 }
 
-/** @returns the level `ahead` steps after the series, never negative; undefined for an empty series. */
+export interface Forecast {
+  /** Never negative. */
+  readonly value: number;
+  /** Standard error of the value, in standard deviations of an observation. */
+  readonly error: number;
+}
+
+/** @returns the level `ahead` steps after the series; undefined for an empty series. */
 export function kalmanForecast(
   series: readonly number[],
   ahead: number,
   noise: KalmanOptions,
-): number | undefined {
+): Forecast | undefined {
   const [first, ...rest] = series;
   if (first === undefined) return undefined;
   let level = first;
@@ -48,7 +55,8 @@ export function kalmanForecast(
     b -= gainLevel * b;
     a -= gainLevel * a;
   }
-  return Math.max(0, level + ahead * trend);
+  const variance = a + 2 * ahead * b + ahead ** 2 * c;
+  return { value: Math.max(0, level + ahead * trend), error: Math.sqrt(variance / noise.observation) };
 }
 
 /** The value that one in ten of the last `looks` exceeds. */

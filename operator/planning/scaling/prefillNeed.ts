@@ -11,12 +11,18 @@
  */
 import { minimumDegree } from "../cost/memory.ts";
 import { prefillSeconds, type CostProfile } from "../cost/profile.ts";
-import type { Bounds, ClassDemand, ScalingPolicy } from "./decision.ts";
+import type { Bounds, ClassDemand, PrefillingKv, ScalingPolicy } from "./decision.ts";
 import { p90WaitSeconds, utilisation, type Work } from "./queueing.ts";
 
 export interface PrefillSize {
   readonly groups: number;
   readonly groupSize: number;
+}
+
+/** A degree, and how long the class's long prompts take with it. */
+interface Candidate {
+  readonly degree: number;
+  readonly seconds: number;
 }
 
 /** A class with what it must reach: undefined target when no group size can. */
@@ -25,6 +31,8 @@ export interface Target {
   readonly ratePerSecond: number;
   readonly ttftSeconds: number | undefined;
   readonly bestTtftSeconds: number;
+  /** By allowed group size. */
+  readonly options: ReadonlyMap<number, readonly Candidate[]>;
 }
 
 export interface Assignment {
@@ -45,11 +53,11 @@ export function targetsOf(
     .filter((one) => one.ratePerSecond > 0)
     .map((one) => {
       const objective = policy.classes.find(({ name }) => name === one.demand.name)?.ttftSeconds ?? Infinity;
-      const times = sizes.flatMap((size) => candidates(cost, one.demand, size).map(({ seconds }) => seconds));
-      const best = Math.min(Infinity, ...times);
+      const options = new Map(sizes.map((size) => [size, candidates(cost, one.demand, size)]));
+      const best = Math.min(Infinity, ...[...options.values()].flat().map(({ seconds }) => seconds));
       const target =
         best <= objective * share ? objective * share : best <= objective ? objective : undefined;
-      return { ...one, ttftSeconds: target, bestTtftSeconds: best };
+      return { ...one, ttftSeconds: target, bestTtftSeconds: best, options };
     });
 }
 
@@ -57,11 +65,6 @@ export function targetsOf(
 export function allowedGroupSizes(cost: CostProfile, bounds: Bounds): readonly number[] {
   const least = (size: number) => bounds.groups.min * size + bounds.decodeRanks.min;
   return bounds.groupSizes.filter((size) => least(size) * cost.tensorDegree <= bounds.gpuBudget);
-}
-
-interface Candidate {
-  readonly degree: number;
-  readonly seconds: number;
 }
 
 /** Degrees that share a group evenly and hold the prompt, each faster than the one before. */
@@ -74,6 +77,10 @@ function candidates(cost: CostProfile, demand: ClassDemand, groupSize: number): 
     if (seconds < (found.at(-1)?.seconds ?? Infinity)) found.push({ degree, seconds });
   }
   return found;
+}
+
+function optionsOf(cost: CostProfile, { options, demand }: Target, groupSize: number): readonly Candidate[] {
+  return options.get(groupSize) ?? candidates(cost, demand, groupSize);
 }
 
 /** Seconds of a server of so many ranks that a prompt of this class takes on average, from the moments of its length. */
@@ -105,7 +112,7 @@ export function assignDegrees(
   targets: readonly Target[],
   size: PrefillSize,
 ): Assignment {
-  const options = targets.map((target) => candidates(cost, target.demand, size.groupSize));
+  const options = targets.map((target) => optionsOf(cost, target, size.groupSize));
   const steps = targets.map((target, index) => firstInTime(options[index] ?? [], target, () => 0));
   const degrees = () =>
     Object.fromEntries(
@@ -149,6 +156,22 @@ function firstInTime(options: readonly Candidate[], target: Target, wait: WaitOf
   const limit = target.ttftSeconds ?? 0;
   const index = options.findIndex(({ degree, seconds }) => wait(degree) + seconds <= limit);
   return index === -1 ? Math.max(0, options.length - 1) : index;
+}
+
+/** KV of the prompts that are prefilled at a time, by Little's law, each class at the least degree in time. */
+export function prefillingKv(cost: CostProfile, targets: readonly Target[], groupSize: number): PrefillingKv {
+  const held = targets.map((target) => {
+    const options = optionsOf(cost, target, groupSize);
+    const chosen = options[firstInTime(options, target, () => 0)];
+    const seconds = chosen === undefined ? 0 : workOf(cost, target, chosen, chosen.degree).seconds;
+    return { prompts: target.ratePerSecond * seconds, demand: target.demand };
+  });
+  const sum = (of: (demand: ClassDemand) => number) =>
+    held.reduce((total, { prompts, demand }) => total + prompts * of(demand), 0);
+  return {
+    tokens: sum(({ meanTokens }) => meanTokens),
+    squaredTokens: sum(({ meanSquareTokens }) => meanSquareTokens),
+  };
 }
 
 /** The size of fewest GPUs that holds; at equal GPUs the present group size, then the smaller one. */

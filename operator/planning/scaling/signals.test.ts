@@ -84,16 +84,22 @@ describe("the forecast", () => {
 
   it("follows a ramp and stays on a level", () => {
     const ramp = Array.from({ length: 60 }, (_, index) => 5 + 0.5 * index);
-    expect(kalmanForecast(ramp, 4, noise)).toBeCloseTo(5 + 0.5 * 63, 0);
-    expect(
-      kalmanForecast(
-        Array.from({ length: 30 }, () => 7),
-        10,
-        noise,
-      ),
-    ).toBeCloseTo(7, 6);
+    expect(kalmanForecast(ramp, 4, noise)?.value).toBeCloseTo(5 + 0.5 * 63, 0);
+    const level = Array.from({ length: 30 }, () => 7);
+    expect(kalmanForecast(level, 10, noise)?.value).toBeCloseTo(7, 6);
     expect(kalmanForecast([], 1, noise)).toBeUndefined();
-    expect(kalmanForecast([10, 5, 0], 100, noise)).toBe(0);
+    expect(kalmanForecast([10, 5, 0], 100, noise)?.value).toBe(0);
+  });
+
+  it("is less certain of what is further ahead, and more certain the longer it has looked", () => {
+    const errorOf = (looks: number, ahead: number) =>
+      kalmanForecast(
+        Array.from({ length: looks }, () => 7),
+        ahead,
+        noise,
+      )?.error ?? Number.NaN;
+    expect(errorOf(30, 8)).toBeGreaterThan(errorOf(30, 1));
+    expect(errorOf(3, 4)).toBeGreaterThan(errorOf(30, 4));
   });
 
   it("is a floor only: never less than the present, never more than its cap", () => {

@@ -2,17 +2,16 @@
 import type { Direction, Role, ScalingMemory, Size } from "./decision.ts";
 
 const reversalWindowMs = 1_800_000;
-const mostDoublings = 3;
 
 const ranksOf: Readonly<Record<Role, (size: Size) => number>> = {
   prefill: (size) => size.groups * size.groupSize,
   decode: (size) => size.decodeRanks,
 };
 
-/** The window doubles with each reversal of the last half hour, up to eightfold. */
+/** Who turned back within the last half hour waits twice as long. Longer windows only keep what a burst once needed. */
 export function windowMs(memory: ScalingMemory, nowMs: number, baseMs: number): number {
-  const recent = memory.reversalsMs.filter((atMs) => nowMs - atMs < reversalWindowMs).length;
-  return baseMs * 2 ** Math.min(recent, mostDoublings);
+  const turned = memory.reversalsMs.some((atMs) => nowMs - atMs < reversalWindowMs);
+  return turned ? 2 * baseMs : baseMs;
 }
 
 export interface Stabilized {

@@ -1,12 +1,19 @@
 /** What each signal asks for. Growth follows the largest wish; shrinking needs all of them to agree. */
 import type { CostProfile } from "../cost/profile.ts";
-import type { ClassDemand, DecodeDemand, Demand, ScalingInput, Wish } from "./decision.ts";
-import { bestTbtSeconds, decodeHolds, decodeTarget, leastDecodeRanks } from "./decodeNeed.ts";
+import type { ClassDemand, Demand, ScalingInput, Wish } from "./decision.ts";
+import {
+  bestTbtSeconds,
+  decodeHolds,
+  type DecodeLoad,
+  decodeTarget,
+  leastDecodeRanks,
+} from "./decodeNeed.ts";
 import {
   allowedGroupSizes,
   assignDegrees,
   leastPrefill,
   mostGroups,
+  prefillingKv,
   targetsOf,
   type PrefillSize,
   type Target,
@@ -103,11 +110,22 @@ export function wishDecode(input: ScalingInput, demand: Demand): RoleWish<number
   const disagreeing: string[] = [];
   const up: number[] = [];
   const down: number[] = [];
-  const forecast = decode.arrivalsPerSecond * Math.max(1, demand.forecastRatio);
-  const signals: readonly (readonly [Wish["signal"], DecodeDemand])[] = [
-    ["arrivals", { ...decode, liveContextTokens: 0 }],
+  const arriving = (ratio: number): DecodeLoad => {
+    const rates = demand.classes.map((one) => ({
+      demand: one,
+      ratePerSecond: one.arrivalsPerSecond * ratio,
+    }));
+    return {
+      ...decode,
+      liveContextTokens: 0,
+      arrivalsPerSecond: decode.arrivalsPerSecond * ratio,
+      prefilling: prefillingKv(cost, targetsOf(cost, policy, rates, 1), current.groupSize),
+    };
+  };
+  const signals: readonly (readonly [Wish["signal"], DecodeLoad])[] = [
+    ["arrivals", arriving(1)],
     ["kvMemory", { ...decode, arrivalsPerSecond: 0 }],
-    ["forecast", { ...decode, liveContextTokens: 0, arrivalsPerSecond: forecast }],
+    ["forecast", arriving(Math.max(1, demand.forecastRatio))],
   ];
   for (const [signal, load] of signals) {
     const least = leastDecodeRanks(cost, load, decodeTarget(tbtSeconds, 1), range);

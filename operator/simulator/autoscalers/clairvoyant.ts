@@ -17,7 +17,8 @@ export interface Search {
   readonly seconds: number;
   readonly stretchSeconds: number;
   readonly wantedAttainment: number;
-  readonly play: (schedule: Schedule) => Played;
+  /** May give up, with less than that, where the attainment can't reach `leastAttainment`. */
+  readonly play: (schedule: Schedule, leastAttainment: number) => Played;
 }
 
 const roles = ["groups", "decodeRanks"] as const;
@@ -28,7 +29,7 @@ export function cheapestSchedule(search: Search): Schedule {
     stretchSeconds: search.stretchSeconds,
     sizes: Array.from({ length: stretches }, () => search.start),
   };
-  let best = search.play(schedule);
+  let best = search.play(schedule, 0);
   const wanted = Math.min(search.wantedAttainment, best.attainment);
   for (let span = stretches; span >= 1; span = Math.floor(span / 2)) {
     for (let from = 0; from < stretches; from += span) {
@@ -36,7 +37,7 @@ export function cheapestSchedule(search: Search): Schedule {
         for (;;) {
           const lower = lowered(schedule, { role, from, to: from + span }, search.least);
           if (lower === undefined) break;
-          const played = search.play(lower);
+          const played = search.play(lower, wanted);
           if (played.attainment < wanted || played.gpuHours >= best.gpuHours) break;
           schedule = lower;
           best = played;

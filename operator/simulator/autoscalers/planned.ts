@@ -20,8 +20,10 @@ export function plannedAutoscaler(
     everySeconds,
     decide(seen) {
       const nowMs = seen.nowSeconds * 1e3;
-      const tokens = seen.arrivedTokens.reduce((sum, one) => sum + one, 0);
-      outlook = lookedAt(outlook, tokens, nowMs);
+      const sum = (of: (tokens: number) => number) =>
+        seen.arrivedTokens.reduce((total, tokens) => total + of(tokens), 0);
+      const arrived = { tokens: sum((tokens) => tokens), squaredTokens: sum((tokens) => tokens ** 2) };
+      outlook = lookedAt(outlook, arrived, nowMs);
       const { wanted, active } = seen;
       const groups = wanted.groups - active.groups;
       const decision = planScaling({

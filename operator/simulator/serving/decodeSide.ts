@@ -60,7 +60,7 @@ export class DecodeSide {
   start(job: Job): void {
     const place = this.#held.get(job.index);
     if (place === undefined) throw new Error(`request ${job.index} decodes without room`);
-    this.#outcomes.firstSeconds[job.index] = this.#events.now;
+    this.#outcomes.begin(job, this.#events.now);
     this.#startedTokens += tokensOf(job);
     const finish = (): void => {
       this.#outcomes.lastSeconds[job.index] = this.#events.now;

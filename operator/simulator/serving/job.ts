@@ -14,9 +14,16 @@ export class Outcomes {
   readonly lastSeconds: Float64Array;
   /** Requests that no part of the system could ever hold. */
   refused = 0;
+  /** First tokens that came after their objective. */
+  late = 0;
 
   constructor(requests: number) {
     this.firstSeconds = new Float64Array(requests).fill(Number.NaN);
     this.lastSeconds = new Float64Array(requests).fill(Number.NaN);
+  }
+
+  begin({ index, request, ttftSeconds }: Job, nowSeconds: number): void {
+    this.firstSeconds[index] = nowSeconds;
+    if (nowSeconds - request.arrivalSeconds > ttftSeconds) this.late += 1;
   }
 }

@@ -111,7 +111,7 @@ export class MixedReplicas {
   }
 
   #decode(replica: Replica, job: Job): void {
-    this.#outcomes.firstSeconds[job.index] = this.#events.now;
+    this.#outcomes.begin(job, this.#events.now);
     const finish = (): void => {
       this.#finish(replica, job);
     };

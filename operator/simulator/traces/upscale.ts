@@ -26,15 +26,20 @@ export function spread(trace: Trace): Trace {
   return { ...trace, requests };
 }
 
-/** The trace of `times` as many users: each request comes so often, each copy shifted by up to half a minute. */
+/**
+ * The trace of `times` as many users: each request comes so often, each copy shifted by up to half a minute. What would
+ * come before the start comes as long after it, and so at the end: the hour begins and ends amid a day, at its full rate.
+ */
 export function manifold(trace: Trace, times: number, seed = 1): Trace {
   if (times === 1) return trace;
   const random = seeded(seed);
+  const end = trace.requests.at(-1)?.arrivalSeconds ?? 0;
+  const shifted = (seconds: number) => {
+    const later = Math.abs(seconds + (random() - 0.5) * 60);
+    return later > end ? Math.max(0, 2 * end - later) : later;
+  };
   const requests = trace.requests.flatMap((one) =>
-    Array.from({ length: times }, () => ({
-      ...one,
-      arrivalSeconds: one.arrivalSeconds + (random() - 0.5) * 60,
-    })),
+    Array.from({ length: times }, () => ({ ...one, arrivalSeconds: shifted(one.arrivalSeconds) })),
   );
   return { ...trace, name: `${trace.name} x${times} users`, requests: fromStart(requests) };
 }
