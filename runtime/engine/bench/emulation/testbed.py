@@ -23,7 +23,7 @@ from bench.emulation.network import INTERFACE, Link, Network, address
 from bench.emulation.quota import CpuQuotas, confine
 
 ENGINE = Path(__file__).parent.parent.parent
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300
 END_TIMEOUT_S = 10
 QUOTA_TOLERANCE = 0.1
 

@@ -67,6 +67,7 @@ def main() -> None:
             kv_tokens = 3 * options.longest
             worker = ["bench.mixed.chunked_rank", saved, options.model, options.budget, kv_tokens]
             chunked, rate = run_chunked(shape, [str(part) for part in worker], asks, text)
+        sys.stderr.write(f"Sarathi-style:\n{table(chunked, chunked)}\n")
         product = run_product(shape, options.model, groups, options.groups, asks, text)
     except (TestbedError, NetworkError, QuotaError) as error:
         sys.exit(str(error))

@@ -23,7 +23,7 @@ from bench.mixed.control import TOKEN, call
 from csps_engine.__main__ import main as run_engine
 
 CONTROL_PORT, TRANSFER_PORT = 7000, 7001
-LOAD_DEADLINE_S = 110
+LOAD_DEADLINE_S = 280
 POLL_S = 0.1
 
 

@@ -20,6 +20,7 @@ from bench.mixed.outcome import Outcome
 from bench.mixed.product_rank import GroupOf
 
 RUN_TIMEOUT_S = 590
+TRIAL_TOKENS = 192
 
 
 def run_product(
@@ -36,7 +37,7 @@ def run_product(
             try:
                 client.ask({"task": "form", "groups": described})
                 # Every group once, so that what is measured at start was measured.
-                trial = [{"arrival": 0.0, "prompt": text[:256], "output": 3} for _ in groups[:-1]]
+                trial = [{"arrival": 0.0, "prompt": text[:TRIAL_TOKENS], "output": 3} for _ in groups[:-1]]
                 client.ask({"task": "play", "groups": described, "asks": trial})
                 answer = client.ask({"task": "play", "groups": described, "asks": messages})
             finally:
@@ -54,8 +55,8 @@ def run_chunked(
     with Testbed(shape, worker) as testbed:
         ranks = range(shape.ranks)
         began = time.monotonic()
-        took = _Dispatch(testbed, [{"arrival": 0.0, "prompt": text[:512], "output": 1} for _ in ranks]).play()
-        rate = 512 / (max(times[0] for times in took) - began)
+        took = _Dispatch(testbed, [{"arrival": 0.0, "prompt": text[:TRIAL_TOKENS], "output": 1} for _ in ranks]).play()
+        rate = TRIAL_TOKENS / (max(times[0] for times in took) - began)
         began = time.monotonic()
         messages = _messages(asks, text)
         return _outcomes(asks, _Dispatch(testbed, messages).play(), began), rate
