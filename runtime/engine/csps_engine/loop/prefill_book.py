@@ -6,6 +6,7 @@ is as long as the slowest prompt's layer, or SLICE_SECONDS; prompts with faster 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ SLICE_SECONDS = 0.1
 """So often, or after each layer, ranks may begin something else, and a cancelled prompt is left."""
 MEASURE_TOKENS = 512
 """A prompt with so many tokens for each rank waits for the group's speeds to be measured, if they are not yet."""
+PUSHING_PER_RANK = 4
+"""So many prompts for each rank may wait for the pool's acknowledgement; then none begins."""
 NEWEST_SHARE = 0.5
 """Weight of the newest tick in a prompt's layer time."""
 
@@ -55,12 +58,15 @@ class Prompt:
 class PrefillBook:
     """The engine thread owns it; one for all epochs of a rank."""
 
-    def __init__(self, costs: PrefillCosts, layers: int, attention: AttentionKind) -> None:
+    def __init__(
+        self, costs: PrefillCosts, layers: int, attention: AttentionKind, layer_limit_seconds: float = math.inf
+    ) -> None:
         self.queue = PrefillQueue()
         self.running: dict[str, Prompt] = {}
         self._costs = costs
         self._layers = layers
         self._attention: AttentionKind = attention
+        self._layer_limit_seconds = layer_limit_seconds
         self._left: list[str] = []
         """Begun ones that nobody wants any more, not yet told."""
 
@@ -112,14 +118,15 @@ class PrefillBook:
         return begun
 
     def _begin(self, ranks: Sequence[int], now: float) -> list[PrefillOrder]:
-        if not self.queue:
-            return []
         computing = [prompt for prompt in self.running.values() if prompt.layers_left]
+        if not self.queue or len(self.running) - len(computing) >= PUSHING_PER_RANK * len(ranks):
+            return []
         group = Group(
             ranks=tuple(ranks),
             underway=tuple(Underway(prompt.ranks, prompt.seconds_left) for prompt in computing),
             seconds=self._costs.seconds,
             line_seconds=_slice(computing),
+            fits=lambda tokens, count: self._costs.layer_seconds(tokens, count) <= self._layer_limit_seconds,
         )
         waiting = [Waiting(t.request_id, len(t.token_ids), t.received_at, t.degree) for t in self.queue.waiting()]
         return [self._order(start.request_id, start.ranks, now) for start in assign(waiting, group)]

@@ -31,7 +31,7 @@ class Waiting:
     tokens: int
     since: float
     degree: int = 0
-    """Ranks that it is to take, and never more; 0: as many as pay."""
+    """Ranks that it is to take; 0: as many as pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Group:
     seconds: Seconds
     line_seconds: float = 0.0
     """A rank that computes prompts alone may take one more behind them if it is at those for so long at most."""
+    fits: Callable[[int, int], bool] = lambda tokens, ranks: True
+    """Whether so many ranks may compute a prompt of so many tokens; all of them together always may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +149,22 @@ def _turn(prompt: Waiting, group: Group) -> tuple[float, str]:
     return prompt.since + PATIENCE * fastest, prompt.request_id
 
 
-def _counts(prompt: Waiting, group: Group) -> range:
-    return range(1, min(prompt.degree or len(group.ranks), len(group.ranks)) + 1)
+def _counts(prompt: Waiting, group: Group) -> list[int]:
+    """Numbers of ranks that may compute it, rising; more than are wanted only if it does not fit so many."""
+    every = len(group.ranks)
+    wanted = min(prompt.degree or every, every)
+    fitting = [count for count in range(1, every + 1) if count == every or group.fits(prompt.tokens, count)]
+    return [count for count in fitting if count <= wanted] or fitting[:1]
 
 
 def _wanted(prompt: Waiting, desk: _Desk, group: Group) -> list[int]:
     """Numbers of ranks for a degree that is wanted: that one when so many are free, else fewer as well."""
-    counts = list(_counts(prompt, group)) if prompt.degree > 0 else []
+    counts = _counts(prompt, group) if prompt.degree > 0 else []
     return counts[-1:] if counts and desk.earliest(counts[-1])[1] == 0 else counts
 
 
 def _worthwhile(prompt: Waiting, group: Group, alone: bool) -> list[int]:
     """Numbers of ranks that pay, rising from 1."""
     least, one = MIN_EFFICIENCY if alone else BUSY_EFFICIENCY, group.seconds(prompt.tokens, 1)
-    return [n for n in _counts(prompt, group) if n == 1 or one >= least * n * group.seconds(prompt.tokens, n)]
+    counts = _counts(prompt, group)
+    return [n for n in counts if n == counts[0] or one >= least * n * group.seconds(prompt.tokens, n)]

@@ -118,6 +118,13 @@ def test_a_degree_that_is_wanted_is_taken_whatever_it_costs_if_so_many_ranks_are
     assert assign([Waiting("r", 500, since=0.0)], dear) == [Start("r", (0,))]
 
 
+def test_a_prompt_that_few_ranks_would_be_at_for_too_long_takes_more_than_are_wanted() -> None:
+    group = dataclasses.replace(group_of(4), fits=lambda tokens, ranks: tokens <= 10_000 * ranks)
+    assert assign([Waiting("r", 9_000, since=0.0, degree=1)], group) == [Start("r", (0,))]
+    assert assign([Waiting("r", 25_000, since=0.0, degree=1)], group) == [Start("r", (0, 1, 2))]
+    assert assign([Waiting("r", 90_000, since=0.0, degree=1)], group) == [Start("r", (0, 1, 2, 3))]
+
+
 def test_short_prompts_begin_side_by_side_and_a_long_one_takes_all_ranks() -> None:
     shorts = [Waiting(f"s{n}", 100, since=float(n)) for n in range(4)]
     assert {start.ranks for start in assign(shorts, group_of(4))} == {(0,), (1,), (2,), (3,)}
