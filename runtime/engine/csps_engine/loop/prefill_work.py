@@ -8,6 +8,7 @@ rank's pages were acknowledged by their holders; ranks compute other prompts mea
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ class PrefillPolicy:
     mode: PrefillMode = "auto"
     sparse: CsaSettings | None = None
     """None: attention is exact."""
+    layer_limit_seconds: float = math.inf
+    """Longer than this no part of the group may be at one layer, for the others wait for it in every tick."""
 
     @property
     def attention(self) -> AttentionKind:
@@ -69,7 +72,7 @@ class PrefillWork:
         self._metrics = metrics
         self._reporter = PrefillReporter(metrics, post)
         self._costs = PrefillCosts(model, policy.mode)
-        self._book = PrefillBook(self._costs, model.config.layers, policy.attention)
+        self._book = PrefillBook(self._costs, model.config.layers, policy.attention, policy.layer_limit_seconds)
         self._runs: dict[str, RankRun] = {}
         """The same ones, in the same order, on every rank."""
         self._epoch: Epoch | None = None

@@ -42,7 +42,9 @@ def make_prefill(config: EngineConfig, model: LoadedShard, metrics: Metrics, out
     mode: PrefillMode = "auto"
     if config.sp_mode in ("allToAll", "kvGather"):
         mode = "allToAll" if config.sp_mode == "allToAll" else "kvGather"
-    policy = PrefillPolicy(mode, model.sparse)
+    # Predictions err, and ranks differ.
+    limit = config.collective_timeout_ms / 1000 / 4
+    policy = PrefillPolicy(mode, model.sparse, layer_limit_seconds=limit)
     return PrefillWork(model.llama, policy, model.shape, config.control_token, metrics, outlets.post)
 
 
