@@ -82,10 +82,7 @@ class Crew:
         why = "ended"
         with suppress(ConnectionError):
             try:
-                # Loading takes as long as it takes; a hung process shows once it has said that it is ready.
-                while line := await asyncio.wait_for(
-                    reader.readline(), self._silence_seconds if ready.done() else None
-                ):
+                while line := await self._line(reader, ready.done()):
                     self._hear(json.loads(line), who, ready)
             except TimeoutError:
                 why = f"said nothing for {self._silence_seconds:.0f} s"
@@ -93,6 +90,16 @@ class Crew:
             ready.set_exception(ProcessFailed(f"{who} {why}"))
         if not self._lost.done():
             self._lost.set_result(f"{who} {why}")
+
+    async def _line(self, reader: asyncio.StreamReader, ready: bool) -> bytes:
+        """What a follower says next; empty when it ended. Raises TimeoutError when it has been silent for too long."""
+        if not ready:
+            # Loading takes as long as it takes.
+            return await reader.readline()
+        # In two halves: if this process itself was stopped, the first may end although there is something to read.
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(reader.readline(), self._silence_seconds / 2)
+        return await asyncio.wait_for(reader.readline(), self._silence_seconds / 2)
 
     @staticmethod
     def _hear(said: dict[str, Any], who: str, ready: asyncio.Future[None]) -> None:
