@@ -45,10 +45,14 @@ class Party:
 def main() -> None:
     model, threads, context = sys.argv[1:]
     party = Party(model, int(threads), int(context))
-    version = llama_cpp.__version__
-    for answer in ({"version": version}, *(party.answer(json.loads(line)) for line in iter(sys.stdin.readline, ""))):
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    _say({"version": llama_cpp.__version__})
+    for line in sys.stdin:
+        _say(party.answer(json.loads(line)))
+
+
+def _say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
