@@ -26,6 +26,7 @@ DEFAULTS: dict[str, str] = {
     "CSPS_SPARSE_BUDGET_PERCENT": "100",
     "CSPS_SPARSE_QUALITY_FLOOR_PERCENT": "98",
     "CSPS_KV_BYTES": "",
+    "CSPS_KV_TRANSPORT": "tcp",
     "CSPS_LOG_LEVEL": "info",
     "CSPS_COLLECTIVE_TIMEOUT_MS": "10000",
     "CSPS_HEARTBEAT_MS": "400",
@@ -80,6 +81,8 @@ class EngineConfig:
     kv_bytes: int | None
     """Of all its processes together. None: what is left on the devices."""
     log_level: str
+    kv_transport: str
+    """How payloads of KV travel to other ranks."""
     collective_timeout_ms: int
     """A collective that lasts longer means that a peer is hung: the epoch ends."""
     heartbeat_ms: int
@@ -135,6 +138,7 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         tensor_parallel=tensor_parallel,
         kv_bytes=CPU_KV_BYTES if kv_bytes is None and backend == "cpu" else kv_bytes,
         log_level=read.choice("CSPS_LOG_LEVEL"),
+        kv_transport=read.one_of("CSPS_KV_TRANSPORT", ("tcp", "nixl")),
         collective_timeout_ms=collective_timeout_ms,
         heartbeat_ms=heartbeat_ms,
         max_batch=read.whole("CSPS_MAX_BATCH", 1, 4096),

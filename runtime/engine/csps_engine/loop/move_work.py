@@ -21,6 +21,7 @@ from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.ticks import Tick
 from csps_engine.transfer.errand import Errand
 from csps_engine.transfer.page_copy import CopyRoute, PageCopy
+from csps_engine.transfer.transport import Access
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,10 @@ log = logging.getLogger(__name__)
 class MoveWork:
     """The engine thread owns it."""
 
-    def __init__(self, pool: KvPool, replica: Replica, token: str) -> None:
+    def __init__(self, pool: KvPool, replica: Replica, access: Access) -> None:
         self._pool = pool
         self._replica = replica
-        self._token = token
+        self._access = access
         self._epoch: Epoch | None = None
         self._mesh: Mesh | None = None
         self._copies: dict[str, tuple[MoveTicket, PageCopy]] = {}
@@ -127,7 +128,7 @@ class MoveWork:
             request_id=ticket.request_id,
             version=self._epoch.number,
             holder=self._epoch.members[ticket.target],
-            token=self._token,
+            token=self._access.token,
             shape=self._pool.shape,
             deadline=time.monotonic() + ticket.budget_ms / 1000,
             move_id=ticket.move_id,
@@ -136,7 +137,7 @@ class MoveWork:
         # Each process of the rank copies its part at its share of the rate; 0 is no limit.
         rate = -(-ticket.bytes_per_second // self._pool.shape.tensor_degree)
         route = CopyRoute(ticket.first_page, tuple(sources), ticket.slots, rate)
-        return PageCopy(self._pool, errand, route, ticket.tokens)
+        return PageCopy(self._pool, errand, self._access.transport, route, ticket.tokens)
 
     def _stop(self, move_ids: Sequence[str]) -> None:
         for move_id in move_ids:

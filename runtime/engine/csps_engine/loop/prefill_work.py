@@ -38,6 +38,7 @@ from csps_engine.pipeline.prefill import DEFAULT_CSA, PrefillRunner
 from csps_engine.refusal import refuse
 from csps_engine.scheduler.ticks import PrefillOrder, Tick
 from csps_engine.transfer.push_sink import PushSink
+from csps_engine.transfer.transport import Access
 from csps_engine.wire.generated import Reservation
 
 POLL_SECONDS = 0.05
@@ -63,12 +64,12 @@ class PrefillWork:
     """See EpochWork. `add`, `cancel` and `settle` run on the engine thread of the coordinator."""
 
     def __init__(
-        self, model: Llama, policy: PrefillPolicy, shape: KvShape, token: str, metrics: Metrics, post: PostEvents
+        self, model: Llama, policy: PrefillPolicy, shape: KvShape, access: Access, metrics: Metrics, post: PostEvents
     ) -> None:
         self._model = model
         self._policy = policy
         self._shape = shape
-        self._token = token
+        self._access = access
         self._metrics = metrics
         self._reporter = PrefillReporter(metrics, post)
         self._costs = PrefillCosts(model, policy.mode)
@@ -207,8 +208,8 @@ class PrefillWork:
             return RankRun(order)
         deadline = time.monotonic() + order.budget_ms / 1000
         reservation = Reservation.model_validate_json(order.reservation)
-        beginning = beginning_of(order, reservation, self._shape, self._token, deadline)
-        sink = PushSink(reservation, self._shape, self._token, deadline, beginning)
+        beginning = beginning_of(order, reservation, self._shape, self._access, deadline)
+        sink = PushSink(reservation, self._shape, self._access, deadline, beginning)
         job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._policy.mode, order.attention)
         part, csa = part_of(mesh, order.ranks), self._policy.sparse or DEFAULT_CSA
         run = RankRun(order, sink)

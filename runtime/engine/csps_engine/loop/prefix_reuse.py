@@ -6,6 +6,7 @@ from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PAGE_TOKENS, AttentionKind
 from csps_engine.scheduler.ticks import PrefillOrder
 from csps_engine.transfer.prefix_pull import PrefixPull
+from csps_engine.transfer.transport import Access
 from csps_engine.wire.generated import Reservation
 
 
@@ -20,9 +21,9 @@ def reused_tokens(reservation: Reservation, attention: AttentionKind, tokens: in
 
 
 def beginning_of(
-    order: PrefillOrder, reservation: Reservation, shape: KvShape, token: str, deadline: float
+    order: PrefillOrder, reservation: Reservation, shape: KvShape, access: Access, deadline: float
 ) -> PrefixPull | None:
     """The KV that the prompt goes on from, on its way; None: it is computed from its first token."""
     if not reused_tokens(reservation, order.attention, len(order.token_ids)):
         return None
-    return PrefixPull(reservation, shape, token, deadline)
+    return PrefixPull(reservation, shape, access.token, deadline)

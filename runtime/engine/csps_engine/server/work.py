@@ -18,7 +18,9 @@ from csps_engine.loop.reports import NO_REPORTS, PostEvents, ShardReports, TakeO
 from csps_engine.metrics import Metrics
 from csps_engine.scheduler.replica import Replica
 from csps_engine.server.loaded import LoadedShard
+from csps_engine.transfer.nixl_transport import NixlTransport
 from csps_engine.transfer.receiver import PageStore, TransferServer
+from csps_engine.transfer.transport import Access, TcpTransport
 
 CUDA_KV_SHARE = 0.85
 """Share of the free device memory that KV pages take when no size is given; the rest is for activations."""
@@ -45,7 +47,7 @@ def make_prefill(config: EngineConfig, model: LoadedShard, metrics: Metrics, out
     # Predictions err, and ranks differ.
     limit = config.collective_timeout_ms / 1000 / 4
     policy = PrefillPolicy(mode, model.sparse, layer_limit_seconds=limit)
-    return PrefillWork(model.llama, policy, model.shape, config.control_token, metrics, outlets.post)
+    return PrefillWork(model.llama, policy, model.shape, _access(config), metrics, outlets.post)
 
 
 def make_pool(
@@ -55,12 +57,19 @@ def make_pool(
     pool = KvPool(model.shape, _slots(config, model.shape), model.llama.device)
     replica = Replica(model.shape.layers)
     reporter = PoolReporter(metrics, outlets.post, outlets.take_over, outlets.shards)
-    moving = MoveWork(pool, replica, config.control_token)
+    access = _access(config)
+    moving = MoveWork(pool, replica, access)
     parts = PoolParts(model.llama, pool, replica, reporter, moving)
     store = PageStore(config.rank.incarnation, replica, pool, metrics)
     port = config.rank.transfer_port + model.shape.tensor_rank
-    transfer = TransferServer(config.rank.address, port, config.control_token, store)
+    transfer = TransferServer(config.rank.address, port, access, store)
     return PoolWork(parts, config.max_batch, outlets.hand_over), transfer
+
+
+def _access(config: EngineConfig) -> Access:
+    """Raises NixlMissing when that transport is asked for and not installed."""
+    nixl = config.kv_transport == "nixl"
+    return Access(config.control_token, NixlTransport(config.rank.rank_id) if nixl else TcpTransport())
 
 
 def _slots(config: EngineConfig, shape: KvShape) -> int:

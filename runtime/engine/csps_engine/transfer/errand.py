@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from csps_engine.core.kvshape import KvShape
 from csps_engine.refusal import Refused, refuse
@@ -14,6 +16,7 @@ from csps_engine.transfer.frame import TransferBroken, receive_json, send_json
 from csps_engine.wire.generated import Failure, RankRef
 
 CONNECT_SECONDS = 5.0
+NO_OFFER: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +41,29 @@ class Errand:
         return left
 
 
-def connect(errand: Errand, patience: float = inf) -> socket.socket:
-    """A greeted connection; raises OSError, TransferBroken or Refused. `patience`: longest silence in seconds."""
+class Greeted(NamedTuple):
+    """A connection, and what the holder answered to the greeting."""
+
+    connection: socket.socket
+    answer: dict[str, Any]
+
+
+def connect(errand: Errand, patience: float = inf, offer: Mapping[str, Any] = NO_OFFER) -> Greeted:
+    """Greet the holder; raises OSError, TransferBroken or Refused.
+
+    `patience`: longest silence in seconds. `offer`: what the transport adds to the greeting.
+    """
     port = errand.holder.transfer_port + errand.shape.tensor_rank
     timeout = min(CONNECT_SECONDS, patience, errand.left())
     connection = socket.create_connection((errand.holder.address, port), timeout=timeout)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        send_json(connection, {"token": errand.token})
-        read_answer(connection, errand, patience)
+        send_json(connection, {**offer, "token": errand.token})
+        answer = read_answer(connection, errand, patience)
     except BaseException:
         connection.close()
         raise
-    return connection
+    return Greeted(connection, answer)
 
 
 def read_answer(connection: socket.socket, errand: Errand, patience: float = inf) -> dict[str, Any]:

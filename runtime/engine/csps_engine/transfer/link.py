@@ -6,11 +6,13 @@ The queue is bounded: when a link cannot keep up, the computing thread waits rat
 
 from __future__ import annotations
 
+import logging
 import queue
 import socket
 import threading
 import zlib
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -18,9 +20,12 @@ from torch import Tensor
 from csps_engine.refusal import Refused
 from csps_engine.scheduler.replica import IncomingPage
 from csps_engine.transfer.errand import Errand, connect, failure_of, read_answer
-from csps_engine.transfer.frame import FrameHeader, TransferBroken, send_json
+from csps_engine.transfer.frame import FrameHeader, TransferBroken
 from csps_engine.transfer.payload import raw_bytes
+from csps_engine.transfer.transport import Outbound, Transport
 from csps_engine.wire.generated import Failure
+
+log = logging.getLogger(__name__)
 
 WINDOW_FRAMES = 8
 QUEUE_FRAMES = 64
@@ -39,8 +44,9 @@ class Outgoing:
 class Link:
     """Made by one thread, which submits, finishes and polls."""
 
-    def __init__(self, errand: Errand) -> None:
+    def __init__(self, errand: Errand, transport: Transport) -> None:
         self._errand = errand
+        self._transport = transport
         self._queue: queue.Queue[Outgoing | None] = queue.Queue(QUEUE_FRAMES)
         self._unanswered: deque[int] = deque()
         self._done = threading.Event()
@@ -71,28 +77,35 @@ class Link:
 
     def _run(self) -> None:
         try:
-            with connect(self._errand) as connection:
-                self._push_all(connection)
-        except (OSError, TransferBroken, Refused, queue.Empty) as error:
+            outbound = self._transport.outbound(self._errand)
+            with closing(outbound):
+                connection, answer = connect(self._errand, offer=outbound.offer())
+                with connection:
+                    outbound.agreed(answer)
+                    self._push_all(connection, outbound)
+        except Exception as error:
+            # Of whatever kind: a link that ends without a failure has pushed everything.
+            if not isinstance(error, (OSError, TransferBroken, Refused, queue.Empty)):
+                log.exception("pushing KV to %s failed", self._errand.holder.rank_id)
             self.failure = failure_of(error, self._errand, "KV could not be pushed to")
         finally:
             self._done.set()
 
-    def _push_all(self, connection: socket.socket) -> None:
-        while (frame := self._next(connection)) is not None:
-            self._send(connection, frame)
+    def _push_all(self, connection: socket.socket, outbound: Outbound) -> None:
+        while (frame := self._next(connection, outbound)) is not None:
+            self._send(connection, outbound, frame)
             if len(self._unanswered) >= WINDOW_FRAMES:
-                self._acknowledge(connection)
+                self._acknowledge(connection, outbound)
         while self._unanswered:
-            self._acknowledge(connection)
+            self._acknowledge(connection, outbound)
 
-    def _next(self, connection: socket.socket) -> Outgoing | None:
+    def _next(self, connection: socket.socket, outbound: Outbound) -> Outgoing | None:
         """The next frame; answers are read while none is queued, so a refusal shows early."""
         while self._unanswered and self._queue.empty():
-            self._acknowledge(connection)
+            self._acknowledge(connection, outbound)
         return self._queue.get(timeout=self._errand.left())
 
-    def _send(self, connection: socket.socket, frame: Outgoing) -> None:
+    def _send(self, connection: socket.socket, outbound: Outbound, frame: Outgoing) -> None:
         errand, shape = self._errand, self._errand.shape
         payload = b"".join(raw_bytes(tensor) for tensor in (*frame.keys, *frame.values))
         header = FrameHeader(
@@ -107,11 +120,13 @@ class Link:
             crc32=zlib.crc32(payload),
             move_id=errand.move_id,
         )
+        while self._unanswered and not outbound.has_room(len(payload)):
+            self._acknowledge(connection, outbound)
         connection.settimeout(errand.left())
-        send_json(connection, header.to_json())
-        connection.sendall(payload)
+        outbound.send(connection, header.to_json(), payload)
         self._unanswered.append(len(payload))
 
-    def _acknowledge(self, connection: socket.socket) -> None:
+    def _acknowledge(self, connection: socket.socket, outbound: Outbound) -> None:
         read_answer(connection, self._errand)
+        outbound.answered()
         self.acknowledged_bytes += self._unanswered.popleft()

@@ -16,6 +16,7 @@ from csps_engine.kv.pool import KvPool
 from csps_engine.scheduler.replica import IncomingPage
 from csps_engine.transfer.errand import Errand
 from csps_engine.transfer.link import Link, Outgoing
+from csps_engine.transfer.transport import Transport
 
 FRAME_BYTES = 2**20
 """Pages of one layer travel together up to about this size."""
@@ -35,7 +36,7 @@ class CopyRoute:
 class PageCopy:
     """One copy, on a thread of its own. `advance` and `stop` never block."""
 
-    def __init__(self, pool: KvPool, errand: Errand, route: CopyRoute, tokens: int) -> None:
+    def __init__(self, pool: KvPool, errand: Errand, transport: Transport, route: CopyRoute, tokens: int) -> None:
         self._pool = pool
         self._route = route
         self._deadline = errand.deadline
@@ -47,6 +48,7 @@ class PageCopy:
         self._acknowledged_pages = 0
         self._link: Link | None = None
         self._errand = errand
+        self._transport = transport
         self.advance(tokens)
         threading.Thread(target=self._run, name=f"copy-{errand.move_id}", daemon=True).start()
 
@@ -89,7 +91,7 @@ class PageCopy:
     def _run(self) -> None:
         done, sent_bytes, began = 0, 0, time.monotonic()
         while (full := self._await_pages(done)) is not None:
-            link = self._link = self._link or Link(self._errand)
+            link = self._link = self._link or Link(self._errand, self._transport)
             count = min(full - done, self._pages_at_once())
             sent_bytes += count * self._pool.shape.page_bytes()
             self._unacknowledged.append((sent_bytes, done + count))

@@ -84,7 +84,7 @@ class PrefixPull:
 
     def _run(self, errand: Errand, pages: list[IncomingPage]) -> None:
         try:
-            with connect(errand, SILENCE_SECONDS) as connection:
+            with connect(errand, SILENCE_SECONDS).connection as connection:
                 for layer in range(self._shape.layers):
                     if not self._wait_for_room(layer):
                         return

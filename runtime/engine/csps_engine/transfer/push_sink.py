@@ -13,6 +13,7 @@ from csps_engine.scheduler.replica import IncomingPage
 from csps_engine.transfer.errand import Errand
 from csps_engine.transfer.link import Link, Outgoing
 from csps_engine.transfer.prefix_pull import PrefixPull
+from csps_engine.transfer.transport import Access
 from csps_engine.wire.generated import Failure, RankRef, Reservation
 
 
@@ -23,14 +24,14 @@ class PushSink:
         self,
         reservation: Reservation,
         shape: KvShape,
-        token: str,
+        access: Access,
         deadline: float,
         beginning: PrefixPull | None = None,
     ) -> None:
         """`beginning`: what the KV that comes here is computed from; without it nothing more is pushed."""
         self._reservation = reservation
         self._shape = shape
-        self._token = token
+        self._access = access
         self._deadline = deadline
         self._places = {place.page: (place.rank_id, place.slot) for place in reservation.pages}
         self._first = PAGE_TOKENS * (reservation.shared_pages or 0)
@@ -97,9 +98,9 @@ class PushSink:
                 request_id=self._reservation.request_id,
                 version=self._reservation.epoch,
                 holder=holder,
-                token=self._token,
+                token=self._access.token,
                 shape=self._shape,
                 deadline=self._deadline,
             )
-            link = self._links[holder.rank_id] = Link(errand)
+            link = self._links[holder.rank_id] = Link(errand, self._access.transport)
         return link

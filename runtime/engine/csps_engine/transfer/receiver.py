@@ -7,8 +7,9 @@ import logging
 import socket
 import threading
 import zlib
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +25,11 @@ from csps_engine.transfer.frame import (
     TransferBroken,
     header_from_json,
     read_from_json,
-    receive_exactly,
     receive_json,
     send_json,
 )
 from csps_engine.transfer.payload import raw_bytes
+from csps_engine.transfer.transport import Access, Inbound
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +101,8 @@ class PageStore:
 class TransferServer:
     """Accepts connections; a daemon thread each."""
 
-    def __init__(self, host: str, port: int, token: str, store: PageStore) -> None:
-        self._token = token
+    def __init__(self, host: str, port: int, access: Access, store: PageStore) -> None:
+        self._access = access
         self._store = store
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=128)
@@ -132,14 +133,9 @@ class TransferServer:
         try:
             connection.settimeout(IDLE_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._greet(connection)
-            while (document := receive_json(connection)) is not None:
-                if "read" in document:
-                    self._give(connection, read_from_json(document["read"]))
-                    continue
-                header = header_from_json(document)
-                payload = receive_exactly(connection, self._store.payload_bytes(header))
-                send_json(connection, self._answer(header, payload))
+            with closing(self._access.transport.inbound(self._greet(connection))) as inbound:
+                send_json(connection, inbound.answer())
+                self._take_frames(connection, inbound)
         except (OSError, TransferBroken) as error:
             log.info("transfer connection from %s ended: %s", peer, error)
         finally:
@@ -147,12 +143,22 @@ class TransferServer:
             with self._lock:
                 self._connections.discard(connection)
 
-    def _greet(self, connection: socket.socket) -> None:
+    def _take_frames(self, connection: socket.socket, inbound: Inbound) -> None:
+        while (document := receive_json(connection)) is not None:
+            if "read" in document:
+                self._give(connection, read_from_json(document["read"]))
+                continue
+            header = header_from_json(document)
+            payload = inbound.receive(connection, document, self._store.payload_bytes(header))
+            send_json(connection, self._answer(header, payload))
+
+    def _greet(self, connection: socket.socket) -> dict[str, Any]:
+        """The greeting of someone who may send; raises TransferBroken for others."""
         hello = receive_json(connection) or {}
-        if not hmac.compare_digest(str(hello.get("token", "")).encode(errors="replace"), self._token.encode()):
+        if not hmac.compare_digest(str(hello.get("token", "")).encode(errors="replace"), self._access.token.encode()):
             send_json(connection, {"code": "unauthorized", "message": "the transfer token is wrong"})
             raise TransferBroken("wrong token")
-        send_json(connection, {})
+        return hello
 
     def _give(self, connection: socket.socket, read: PageRead) -> None:
         try:

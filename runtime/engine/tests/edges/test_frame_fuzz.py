@@ -24,6 +24,7 @@ from csps_engine.metrics import Metrics
 from csps_engine.scheduler.replica import Replica
 from csps_engine.scheduler.ticks import Holding, Tick
 from csps_engine.transfer.receiver import PageStore, TransferServer
+from csps_engine.transfer.transport import Access
 
 DEADLINE_SECONDS = 10.0
 HELLO = b'{"token":"token"}'
@@ -85,7 +86,7 @@ def port() -> Iterator[Port]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = probe.getsockname()[1]
-    server = TransferServer("127.0.0.1", number, "token", PageStore("uid", replica, pool, Metrics()))
+    server = TransferServer("127.0.0.1", number, Access("token"), PageStore("uid", replica, pool, Metrics()))
     yield Port(number, pool)
     server.close()
 

@@ -15,6 +15,7 @@ from csps_engine.scheduler.ticks import Holding, Tick
 from csps_engine.transfer.frame import PageRead, TransferBroken, read_from_json
 from csps_engine.transfer.prefix_pull import PrefixPull
 from csps_engine.transfer.push_sink import PushSink
+from csps_engine.transfer.transport import Access
 from csps_engine.wire.generated import PagePlace, Reservation
 
 SLOTS = (5, 2, 6, 3)
@@ -98,7 +99,7 @@ def test_without_its_beginning_nothing_of_a_prompt_is_pushed(pool: list[Holder])
     pool[0].server.close()
     pull = pull_of(pool)
     shape = pool[0].store.pool.shape
-    sink = PushSink(reservation_of(pool), shape, TOKEN, time.monotonic() + 5, pull)
+    sink = PushSink(reservation_of(pool), shape, Access(TOKEN), time.monotonic() + 5, pull)
     for layer in range(LAYERS):
         pull.take(layer)
         sink.write(layer, 192, torch.zeros(2, 58, 8), torch.zeros(2, 58, 8))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transports import TRANSPORTS
 
 from csps_engine.core.kvshape import DtypeName, KvShape
 from csps_engine.core.plan import Place
@@ -20,12 +21,14 @@ from csps_engine.scheduler.ticks import Holding, Tick
 from csps_engine.transfer.frame import FrameHeader, receive_json, send_json
 from csps_engine.transfer.push_sink import PushSink
 from csps_engine.transfer.receiver import PageStore, TransferServer
+from csps_engine.transfer.transport import Access, TcpTransport, Transport
 from csps_engine.wire.generated import PagePlace, RankRef, Reservation
 
 TOKENS = 150
 PAGES = 3
 LAYERS = 2
 TOKEN = "token"
+TCP = TcpTransport()
 
 
 @dataclass
@@ -42,21 +45,32 @@ class Holder:
         self.store.replica.apply(Tick("idle", held=(Holding("r", 1, TOKENS, 0, places),)), rank)
 
 
-def holder(name: str, dtype: DtypeName = "float32") -> Holder:
+def holder(name: str, dtype: DtypeName = "float32", transport: Transport = TCP) -> Holder:
     shape = KvShape(layers=LAYERS, kv_heads=2, head_dim=8, dtype=dtype)
     store = PageStore(f"{name}-uid", Replica(LAYERS), KvPool(shape, 8), Metrics())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = TransferServer("127.0.0.1", port, TOKEN, store)
+    server = TransferServer("127.0.0.1", port, Access(TOKEN, transport), store)
     ref = RankRef(rank_id=name, incarnation=f"{name}-uid", address="127.0.0.1", control_port=1, transfer_port=port)
     return Holder(store, server, ref)
 
 
+@pytest.fixture(params=sorted(TRANSPORTS))
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def sender(transport: str) -> Transport:
+    """Of the rank that pushes."""
+    return TRANSPORTS[transport]()
+
+
 @pytest.fixture(params=["float32", "bfloat16"])
-def pool(request: pytest.FixtureRequest) -> Iterator[list[Holder]]:
+def pool(request: pytest.FixtureRequest, transport: str) -> Iterator[list[Holder]]:
     """Two holders; even pages lie on the first."""
-    holders = [holder("d-0", request.param), holder("d-1", request.param)]
+    holders = [holder(name, request.param, TRANSPORTS[transport]()) for name in ("d-0", "d-1")]
     for rank, one in enumerate(holders):
         one.hold((5, 2, 6), rank)
     yield holders
@@ -64,7 +78,7 @@ def pool(request: pytest.FixtureRequest) -> Iterator[list[Holder]]:
         one.server.close()
 
 
-def sink_for(holders: list[Holder], seconds: float = 5.0) -> PushSink:
+def sink_for(holders: list[Holder], sender: Transport = TCP, seconds: float = 30.0) -> PushSink:
     pages = [PagePlace(page=i, rank_id=f"d-{i % 2}", slot=slot) for i, slot in enumerate((5, 2, 6))]
     reservation = Reservation(
         request_id="r",
@@ -75,7 +89,7 @@ def sink_for(holders: list[Holder], seconds: float = 5.0) -> PushSink:
         page_tokens=64,
         kv_format="f",
     )
-    return PushSink(reservation, holders[0].store.pool.shape, TOKEN, time.monotonic() + seconds)
+    return PushSink(reservation, holders[0].store.pool.shape, Access(TOKEN, sender), time.monotonic() + seconds)
 
 
 def kv_of(holders: list[Holder]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -90,8 +104,8 @@ def push_all(sink: PushSink, kv: list[tuple[torch.Tensor, torch.Tensor]]) -> Non
         sink.write(layer, 64, k[:, 64:], v[:, 64:])
 
 
-def test_every_page_arrives_bit_by_bit_where_it_was_reserved(pool: list[Holder]) -> None:
-    kv, sink = kv_of(pool), sink_for(pool)
+def test_every_page_arrives_bit_by_bit_where_it_was_reserved(pool: list[Holder], sender: Transport) -> None:
+    kv, sink = kv_of(pool), sink_for(pool, sender)
     push_all(sink, kv)
     sink.flush()
     for page, slot in enumerate((5, 2, 6)):
@@ -104,8 +118,8 @@ def test_every_page_arrives_bit_by_bit_where_it_was_reserved(pool: list[Holder])
     assert sink.acknowledged_bytes == sum(2 * k.numel() * k.element_size() for k, _ in kv)
 
 
-def test_a_request_that_ends_during_the_push_is_not_written_any_more(pool: list[Holder]) -> None:
-    kv, sink = kv_of(pool), sink_for(pool)
+def test_a_request_that_ends_during_the_push_is_not_written_any_more(pool: list[Holder], sender: Transport) -> None:
+    kv, sink = kv_of(pool), sink_for(pool, sender)
     push_all(sink, kv[:1])
     assert not sink.poll(0.3)
     for rank, one in enumerate(pool):
@@ -118,18 +132,18 @@ def test_a_request_that_ends_during_the_push_is_not_written_any_more(pool: list[
     assert torch.equal(pool[0].store.pool.read(1, 5, 64)[0].float(), torch.ones(2, 64, 8))
 
 
-def test_another_incarnation_at_the_same_address_refuses(pool: list[Holder]) -> None:
+def test_another_incarnation_at_the_same_address_refuses(pool: list[Holder], sender: Transport) -> None:
     late = [Holder(one.store, one.server, one.ref.model_copy(update={"incarnation": "dead"})) for one in pool]
-    sink = sink_for(late)
+    sink = sink_for(late, sender)
     push_all(sink, kv_of(pool))
     with pytest.raises(Refused) as refused:
         sink.flush()
     assert refused.value.failure.code == "wrong_incarnation"
 
 
-def test_a_holder_that_is_gone_is_told_within_the_deadline(pool: list[Holder]) -> None:
+def test_a_holder_that_is_gone_is_told_within_the_deadline(pool: list[Holder], sender: Transport) -> None:
     pool[1].server.close()
-    sink = sink_for(pool)
+    sink = sink_for(pool, sender)
     push_all(sink, kv_of(pool))
     with pytest.raises(Refused) as refused:
         sink.flush()
@@ -137,10 +151,10 @@ def test_a_holder_that_is_gone_is_told_within_the_deadline(pool: list[Holder]) -
     assert "d-1" in refused.value.failure.message
 
 
-def test_a_holder_that_never_answers_is_given_up_at_the_deadline(pool: list[Holder]) -> None:
+def test_a_holder_that_never_answers_is_given_up_at_the_deadline(pool: list[Holder], sender: Transport) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         ref = pool[0].ref.model_copy(update={"transfer_port": deaf.getsockname()[1]})
-        sink = sink_for([Holder(pool[0].store, pool[0].server, ref), pool[1]], seconds=0.5)
+        sink = sink_for([Holder(pool[0].store, pool[0].server, ref), pool[1]], sender, seconds=0.5)
         push_all(sink, kv_of(pool))
         with pytest.raises(Refused) as refused:
             sink.flush()
@@ -176,6 +190,7 @@ def frame(payload: bytes, **changes: Any) -> FrameHeader:
 def test_damage_on_the_way_is_noticed_and_nothing_is_stored(pool: list[Holder]) -> None:
     payload = bytes(64 * 2 * 2 * 8 * 4)
     damaged = b"\x01" + payload[1:]
+    pool[0].store.pool.write(0, 5, torch.ones(2, 64, 8), torch.ones(2, 64, 8))
     before = pool[0].store.pool.read(0, 5, 64)[0].clone()
     greeting, answer = answers(pool[0], frame(payload), damaged)
     assert greeting == {}
