@@ -26,7 +26,8 @@ from csps_engine.pipeline.decode import DecodeRunner
 from csps_engine.pipeline.prefill import PrefillRunner
 
 Answer = TypeVar("Answer")
-TIMEOUT = timedelta(seconds=120)
+TIMEOUT = timedelta(seconds=600)
+"""A busy machine computes slowly."""
 
 
 def load_shards(file: ModelFile, ranks: int, form: WeightForm = FP32) -> list[Llama]:
