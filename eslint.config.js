@@ -56,6 +56,7 @@ const rooms = {
       "ranks",
       "rebalancer",
       "records",
+      "simulator",
       "state",
       "wire",
     ],

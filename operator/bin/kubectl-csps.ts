@@ -9,6 +9,8 @@ import { deploymentDesign } from "../controllers/cspsdeployment/desired/deployme
 import { desiredGroups, desiredPool } from "../controllers/cspsdeployment/desired/gangs.ts";
 import { type CSPSDeployment, type Desired, type KubeObject, ownedBy } from "../kube/object.ts";
 import { decodeDesign, prefillDesign } from "../ranks/gang.ts";
+import { predict } from "../simulator/predict.ts";
+import { loadTrace } from "../simulator/traces/load.ts";
 
 /** Where a pod's image comes from has no part in where it fits. */
 const images = { gateway: "", engineCpu: "", engineCuda: "", redis: "" };
@@ -33,4 +35,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   readFile: (path) => (path === "-" ? text(process.stdin) : readFile(path, "utf8")),
   reach: forwardPort,
   designGangs,
+  predict: ({ spec }, tracePath, accelerator) => predict(spec, loadTrace(tracePath), accelerator),
 });

@@ -35,6 +35,8 @@ const shapes = {
       ...namespaced,
       filename: { type: "string", short: "f" },
       nodes: { type: "string" },
+      trace: { type: "string" },
+      accelerator: { type: "string" },
     },
     names: [0, 0],
   },
@@ -50,6 +52,11 @@ export interface Invocation {
   readonly allNamespaces: boolean;
   readonly filename: string | undefined;
   readonly nodesFile: string | undefined;
+  /** plan: what to play, and on what. */
+  readonly traffic: {
+    readonly tracePath: string | undefined;
+    readonly accelerator: string | undefined;
+  };
   readonly resource: string;
   readonly level: string | undefined;
   /** kv: compare the index with the engines. */
@@ -92,6 +99,7 @@ export function parseCommandLine(args: readonly string[]): Invocation | HelpWant
     allNamespaces: values["all-namespaces"] === true,
     filename: text("filename"),
     nodesFile: text("nodes"),
+    traffic: { tracePath: text("trace"), accelerator: text("accelerator") },
     resource: text("resource") ?? "nvidia.com/gpu",
     level: text("level"),
     verify,

@@ -1,5 +1,5 @@
 /** What the process ends with, and the errors that lead there. */
-export const exitCode = { done: 0, failed: 1, usage: 2, doesNotFit: 3, differs: 4 } as const;
+export const exitCode = { done: 0, failed: 1, usage: 2, doesNotFit: 3, differs: 4, misses: 5 } as const;
 
 /** The command line makes no sense as it stands; the message says what to change. */
 export class UsageError extends Error {

@@ -9,7 +9,7 @@ Flags of every verb:
   -h, --help              Print this
 
 Exit status: 0 done, 1 failed, 2 the command line or the file makes no sense, 3 plan, drain: it does not fit,
-4 kv verify, explain --replay: it differs.
+4 kv verify, explain --replay: it differs, 5 plan --trace: it fits, and warnings were found.
 `;
 
 const overview = `Usage: kubectl csps <verb> [flags]
@@ -130,11 +130,15 @@ Flags:
   -f, --filename <file>   Manifest, YAML or JSON; - reads standard input
       --nodes <file>      Plan on these nodes instead of a cluster's: kubectl get nodes,pods -A -o yaml > nodes.yaml
   -n, --namespace <name>  Of manifests that name none; default: that of the context
+      --trace <file>      Play this trace (.jsonl of Mooncake, .csv of Azure, also .gz) with the deployment's counts or
+                          its autoscaler, and tell the times, the GPU-hours and what the objectives miss
+      --accelerator <gpu> h100 or h200; default: what the nodes' label nvidia.com/gpu.product tells
 
-Exit status: 0 everything fits, 3 something does not, 2 the file is not valid.
+Exit status: 0 everything fits, 3 something does not, 5 it fits and the trace gives warnings, 2 a file is not valid.
 
 Examples:
   kubectl csps plan -f my-model.yaml
+  kubectl csps plan -f my-model.yaml --trace last-hour.csv --accelerator h100
   kubectl csps plan -f my-model.yaml --nodes nodes.yaml
   kubectl csps plan -f - -o json < my-model.yaml
 `,

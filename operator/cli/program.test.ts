@@ -3,6 +3,17 @@ import { verbs } from "./commandLine.ts";
 import { runCli } from "./program.ts";
 import type { Surroundings } from "./surroundings.ts";
 
+const times = { p50: 0.1, p90: 0.25, p99: 1 };
+const prediction = {
+  trace: "hour",
+  requests: 10,
+  scaled: false,
+  ttftSeconds: times,
+  tbtSeconds: times,
+  attainment: 0.99,
+  gpuHours: 3,
+};
+
 async function run(args: readonly string[], files: Readonly<Record<string, string>> = {}) {
   let [stdout, stderr] = ["", ""];
   const around: Surroundings = {
@@ -14,6 +25,14 @@ async function run(args: readonly string[], files: Readonly<Record<string, strin
       path in files ? Promise.resolve(files[path] ?? "") : Promise.reject(new Error("no such file")),
     reach: () => Promise.reject(new Error("no cluster")),
     designGangs: () => ({ owner: { apiVersion: "", kind: "", name: "", uid: "" }, gangs: [] }),
+    predict: (_deployment, tracePath, accelerator) => {
+      if (!(tracePath in files)) throw new Error(`${tracePath}, line 1, field input_length: is missing`);
+      return {
+        ...prediction,
+        profile: accelerator,
+        warnings: JSON.parse(files[tracePath] ?? "") as string[],
+      };
+    },
   };
   const code = await runCli(args, around);
   return { code, stdout, stderr };
@@ -107,5 +126,35 @@ describe("files", () => {
       { name: "m", namespace: "here" },
       { name: "n", namespace: "here" },
     ]);
+  });
+
+  const labelled =
+    "kind: Node\nmetadata: {name: a, labels: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}}\n";
+  const traced = ["plan", "-f", "f", "--nodes", "nodes", "--trace", "t"];
+
+  it("are played under a trace on what the nodes' labels name, or on what is named", async () => {
+    const files = { f: manifest({}), nodes: labelled, t: "[]" };
+    const { code, stdout } = await run(traced, files);
+    expect(code).toBe(0);
+    expect(stdout).toContain("Predicted under hour, 10 requests; NVIDIA-H100-80GB-HBM3; counts as stated:");
+    expect(stdout).toContain("time to first token p50 0.10, p90 0.25, p99 1.00 s");
+    expect(stdout).toContain("99.0 % meet both objectives, 3.00 GPU-hours");
+    const named = await run([...traced, "--accelerator", "h200", "-o", "json"], files);
+    expect(JSON.parse(named.stdout)).toMatchObject([{ prediction: { profile: "h200", requests: 10 } }]);
+  });
+
+  it("end with status 5 and the warnings when the trace gives any", async () => {
+    const { code, stdout } = await run(traced, { f: manifest({}), nodes: labelled, t: '["too slow"]' });
+    expect(code).toBe(5);
+    expect(stdout).toContain("warning: too slow");
+  });
+
+  it.each([
+    ["the trace has a bad line", labelled, {}, "t, line 1, field input_length: is missing"],
+    ["nothing names the accelerator", node, { t: "[]" }, "no node has the label nvidia.com/gpu.product"],
+  ])("are refused with status 2 when %s", async (_what, nodes, more, sentence) => {
+    const { code, stderr } = await run(traced, { f: manifest({}), nodes, ...more });
+    expect(code).toBe(2);
+    expect(stderr).toContain(sentence);
   });
 });

@@ -62,7 +62,7 @@ function runVerb(invocation: Invocation, around: Surroundings): Promise<Report> 
 }
 
 async function runPlan(invocation: Invocation, around: Surroundings): Promise<Report> {
-  const { filename, nodesFile } = invocation;
+  const { filename, nodesFile, traffic } = invocation;
   if (filename === undefined) throw new UsageError("plan needs a manifest: -f <file>");
   const text = await readText(filename, around);
   if (nodesFile !== undefined) {
@@ -72,7 +72,7 @@ async function runPlan(invocation: Invocation, around: Surroundings): Promise<Re
     const deployments = parseDeployments(text, { path: filename, namespace });
     return plan(
       deployments.map((deployment) => ({ deployment, note })),
-      machines,
+      { machines, traffic },
       around,
     );
   }
@@ -84,7 +84,7 @@ async function runPlan(invocation: Invocation, around: Surroundings): Promise<Re
     for (const deployment of parseDeployments(text, { path: filename, namespace })) {
       checked.push({ deployment, note: await checkByServer(cluster, deployment) });
     }
-    return plan(checked, await readMachines(cluster), around);
+    return plan(checked, { machines: await readMachines(cluster), traffic }, around);
   });
 }
 

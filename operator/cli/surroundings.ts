@@ -9,6 +9,27 @@ export interface DesignedGangs {
   readonly gangs: readonly GangDesign[];
 }
 
+export interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+/** How a deployment would do under a recorded trace. */
+export interface TrafficPrediction {
+  readonly trace: string;
+  readonly requests: number;
+  /** Which model on which accelerator was reckoned with. */
+  readonly profile: string;
+  /** The counts change under way, as the deployment's own autoscaler decides. */
+  readonly scaled: boolean;
+  readonly ttftSeconds: Percentiles;
+  readonly tbtSeconds: Percentiles;
+  readonly attainment: number;
+  readonly gpuHours: number;
+  readonly warnings: readonly string[];
+}
+
 export interface Surroundings {
   readonly write: (text: string) => void;
   readonly writeError: (text: string) => void;
@@ -20,4 +41,6 @@ export interface Surroundings {
   /** Opens a way to a port of a pod. */
   readonly reach: (access: ClusterAccess, target: PodPort) => Promise<Reached>;
   readonly designGangs: (deployment: CSPSDeployment) => DesignedGangs;
+  /** Plays a trace file. Throws what is wrong with the file, or that the model or the accelerator is not known. */
+  readonly predict: (deployment: CSPSDeployment, tracePath: string, accelerator: string) => TrafficPrediction;
 }

@@ -1,5 +1,8 @@
 /** Plays a trace through serving policies and prints the report of each as JSON. `--help` says how. */
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { htmlReport } from "./htmlReport.ts";
+import type { Report } from "./report.ts";
 import { servingPolicies, type ServingPolicy } from "./serving/system.ts";
 import { objectivesOf, profileNamed, profileNames } from "./setting.ts";
 import { simulate } from "./simulate.ts";
@@ -29,6 +32,7 @@ Plays a trace through one or more serving policies on a virtual clock and prints
   --chunk-tokens N      tokens of a prompt beside one step, policy chunked (2048)
   --ttft-rate N         a prompt of L tokens is in time within 1 + L / N seconds (20000)
   --tbt SECONDS         objective of the time between tokens (0.05)
+  --html FILE           also writes the reports as one page with plots, which needs no other file
 
 Examples:
   node operator/simulator/main.ts --rate 8 --policy csps --policy chunked
@@ -52,6 +56,7 @@ const options = {
   "chunk-tokens": text,
   "ttft-rate": text,
   tbt: text,
+  html: text,
 } as const;
 
 try {
@@ -68,7 +73,7 @@ function run(): void {
     return;
   }
   const numberOf = (
-    name: Exclude<keyof typeof options, "help" | "policy" | "scaled">,
+    name: Exclude<keyof typeof options, "help" | "policy" | "scaled" | "html">,
     otherwise: number,
   ): number => {
     const given = values[name];
@@ -105,17 +110,21 @@ function run(): void {
       : loadTrace(values.trace);
   const trace = sped(played, positive("speed", numberOf("speed", 1)));
   const objectives = objectivesOf(positive("ttft-rate", numberOf("ttft-rate", 20_000)), shape.tbtSeconds);
+  const reports: Report[] = [];
+  const tell = (report: Report): void => {
+    reports.push(report);
+    console.log(JSON.stringify(report, undefined, 2));
+  };
   if (values.scaled === true) {
     const { cost } = shape;
     const prepared = prepare({ title: trace.name, trace, cost, objectives });
     const autoscaler = plannedAutoscaler(cost, prepared.policy, prepared.startupSeconds);
-    console.log(JSON.stringify(simulateScaled({ ...prepared, autoscaler }), undefined, 2));
-    return;
+    tell(simulateScaled({ ...prepared, autoscaler }));
+  } else {
+    const policies = (values.policy ?? servingPolicies).map(policyNamed);
+    for (const policy of policies) tell(simulate({ trace, policy, shape, objectives }));
   }
-  const policies = (values.policy ?? servingPolicies).map(policyNamed);
-  for (const policy of policies) {
-    console.log(JSON.stringify(simulate({ trace, policy, shape, objectives }), undefined, 2));
-  }
+  if (values.html !== undefined) writeFileSync(values.html, htmlReport(reports));
 }
 
 function positive(name: string, value: number): number {

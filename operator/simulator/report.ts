@@ -22,6 +22,8 @@ export interface Report {
   /** Mean gap between tokens of a request, over requests of two tokens and more. */
   readonly tbtSeconds: Distribution;
   readonly responseSeconds: Distribution;
+  /** Of prompts that were answered, over the whole run. */
+  readonly inputTokensPerSecond: number;
   readonly outputTokensPerSecond: number;
   /** Requests per second that met both objectives. */
   readonly goodputPerSecond: number;
@@ -48,6 +50,7 @@ export function reportOf(trace: Trace, outcomes: Outcomes, setting: Setting): Re
   const ttft: number[] = [];
   const tbt: number[] = [];
   const response: number[] = [];
+  let inputTokens = 0;
   let outputTokens = 0;
   let good = 0;
   requests.forEach((request, index) => {
@@ -59,6 +62,7 @@ export function reportOf(trace: Trace, outcomes: Outcomes, setting: Setting): Re
     ttft.push(toFirst);
     if (request.outputTokens > 1) tbt.push(gap);
     response.push(last - request.arrivalSeconds);
+    inputTokens += request.inputTokens;
     outputTokens += request.outputTokens;
     const { objectives } = setting;
     if (toFirst <= objectives.ttftSeconds(request.inputTokens) && gap <= objectives.tbtSeconds) good += 1;
@@ -75,6 +79,7 @@ export function reportOf(trace: Trace, outcomes: Outcomes, setting: Setting): Re
     ttftSeconds: distribution(ttft),
     tbtSeconds: distribution(tbt),
     responseSeconds: distribution(response),
+    inputTokensPerSecond: inputTokens / seconds,
     outputTokensPerSecond: outputTokens / seconds,
     goodputPerSecond: good / seconds,
     attainment: good / requests.length,

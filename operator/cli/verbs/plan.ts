@@ -1,4 +1,4 @@
-/** `plan`: where the ranks of a manifest would lie, before it is applied. */
+/** `plan`: where the ranks of a manifest would lie, and how they would do under a trace, before it is applied. */
 import type { CSPSDeployment } from "../../kube/object.ts";
 import { capacityView } from "../capacity.ts";
 import { exitCode } from "../exitCode.ts";
@@ -6,7 +6,8 @@ import type { Machines } from "../observe.ts";
 import type { Report } from "../output/report.ts";
 import { type Cell, heading, indent, type Paint, table } from "../output/table.ts";
 import { type GangPlacement, placeGangs } from "../placements.ts";
-import type { Surroundings } from "../surroundings.ts";
+import type { Surroundings, TrafficPrediction } from "../surroundings.ts";
+import { predictTraffic, type Traffic, trafficPage } from "./traffic.ts";
 
 /** A manifest that passed its checks; `note` tells what could not be checked. */
 export interface Checked {
@@ -20,12 +21,13 @@ interface DeploymentPlan {
   readonly fits: boolean;
   readonly groups: readonly GangPlacement[];
   readonly notes: readonly string[];
+  readonly prediction: TrafficPrediction | undefined;
 }
 
 export function plan(
   checked: readonly Checked[],
-  machines: Machines,
-  around: Pick<Surroundings, "designGangs" | "nowMs">,
+  { machines, traffic }: { readonly machines: Machines; readonly traffic: Traffic },
+  around: Pick<Surroundings, "designGangs" | "nowMs" | "predict">,
 ): Report {
   const view = capacityView(machines, around.nowMs);
   const data = checked.map(({ deployment, note }): DeploymentPlan => {
@@ -37,9 +39,12 @@ export function plan(
       fits: gangs.every((gang) => gang.fits),
       groups: gangs,
       notes: [...(note === undefined ? [] : [note]), ...(replaced > 0 ? [freed] : [])],
+      prediction: predictTraffic(deployment, traffic, machines, around),
     };
   });
-  const exit = data.every((one) => one.fits) ? exitCode.done : exitCode.doesNotFit;
+  const misses = data.some(({ prediction }) => (prediction?.warnings.length ?? 0) > 0);
+  const placed = misses ? exitCode.misses : exitCode.done;
+  const exit = data.every((one) => one.fits) ? placed : exitCode.doesNotFit;
   return { data, text: (paint) => data.map((one) => page(one, paint)).join("\n\n"), exit };
 }
 
@@ -53,7 +58,8 @@ function page(one: DeploymentPlan, paint: Paint): string {
     return `${paint(heading(gang.group))} (${gang.role})\n${indent(lines.join("\n"))}`;
   });
   const notes = one.notes.map((note) => `Note: ${note}`);
-  return [`${one.namespace}/${one.name} ${verdict}.`, ...groups, ...notes].join("\n");
+  const predicted = one.prediction === undefined ? [] : [trafficPage(one.prediction, paint)];
+  return [`${one.namespace}/${one.name} ${verdict}.`, ...groups, ...predicted, ...notes].join("\n");
 }
 
 function places(gang: GangPlacement, paint: Paint): string {

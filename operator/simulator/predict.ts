@@ -1,0 +1,135 @@
+/**
+ * What a deployment would do under a recorded trace: its own size, or its own autoscaler's sizes, played on the cost model
+ * of a known model on a known accelerator. Nothing here is measured on the cluster that it is meant for.
+ */
+import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
+import { countBounds, isScaled, sizeInForce } from "../planning/autoscaling/force.ts";
+import { scalingPolicy } from "../planning/autoscaling/policy.ts";
+import { h100Nodes, h200Nodes } from "../planning/cost/gpus.ts";
+import type { Hardware } from "../planning/cost/hardware.ts";
+import { kvTokensOfRank } from "../planning/cost/memory.ts";
+import { llama70b, llama8b, type ModelShape } from "../planning/cost/modelShape.ts";
+import { type CostProfile, deriveProfile } from "../planning/cost/profile.ts";
+import type { LengthClass, ScalingPolicy, Size } from "../planning/scaling/decision.ts";
+import { classOf, demandByClass } from "../planning/scaling/demand.ts";
+import { targetsOf } from "../planning/scaling/prefillNeed.ts";
+import { fixedSize } from "./autoscalers/fixed.ts";
+import { plannedAutoscaler } from "./autoscalers/planned.ts";
+import type { Distribution, Objectives } from "./report.ts";
+import { simulateScaled } from "./simulateScaled.ts";
+import type { Trace } from "./traces/request.ts";
+
+export interface Prediction {
+  readonly trace: string;
+  readonly synthetic: boolean;
+  readonly requests: number;
+  /** Which model on which accelerator was reckoned with. */
+  readonly profile: string;
+  readonly size: Size;
+  /** The counts change under way, as the deployment's own autoscaler decides. */
+  readonly scaled: boolean;
+  readonly ttftSeconds: Distribution;
+  readonly tbtSeconds: Distribution;
+  /** Share of the requests that meet both objectives. */
+  readonly attainment: number;
+  readonly gpuHours: number;
+  readonly warnings: readonly string[];
+}
+
+const accelerators: Readonly<Record<string, Hardware>> = { h100: h100Nodes, h200: h200Nodes };
+const shapes: readonly (readonly [RegExp, ModelShape])[] = [
+  [/(^|[^0-9])70b/i, llama70b],
+  [/(^|[^0-9])8b/i, llama8b],
+];
+const startupSeconds = 60;
+/** Objectives are of the tail that one in ten may miss. */
+const wantedAttainment = 0.9;
+
+/** The accelerator of that name, or that a node's label `nvidia.com/gpu.product` tells of. @throws with those known. */
+export function acceleratorNamed(name: string): Hardware {
+  const found = Object.entries(accelerators).find(([known]) => name.toLowerCase().includes(known));
+  if (found !== undefined) return found[1];
+  throw new Error(`no rates are known of "${name}"; there are ${Object.keys(accelerators).join(", ")}`);
+}
+
+/** The widths that a model's name tells. @throws with those known. */
+function shapeOf(name: string): ModelShape {
+  const found = shapes.find(([pattern]) => pattern.test(name));
+  if (found !== undefined) return found[1];
+  throw new Error(`no widths are known of model "${name}"; names with 8B and 70B tell theirs`);
+}
+
+export function predict(spec: CSPSDeploymentSpec, trace: Trace, accelerator: string): Prediction {
+  const tensorDegree = spec.prefill.tensorParallel.degree;
+  const cost = deriveProfile(shapeOf(spec.model.name), acceleratorNamed(accelerator), tensorDegree);
+  const policy = scalingPolicy(spec);
+  const size = sizeInForce(spec, undefined);
+  const scaled = isScaled(spec);
+  const objectives = objectivesOf(policy);
+  const autoscaler = scaled ? plannedAutoscaler(cost, policy, startupSeconds) : fixedSize("as stated", size);
+  const most = scaled ? countBounds(spec).decodeRanks.max : size.decodeRanks;
+  const bounds = { ...policy.bounds, decodeRanks: { ...policy.bounds.decodeRanks, max: most } };
+  const run = { trace, cost, autoscaler, start: size, startupSeconds, objectives };
+  const report = simulateScaled({ ...run, policy: { ...policy, bounds } });
+  const { ttftSeconds, tbtSeconds, attainment, gpuHours, refused, stuck } = report;
+  const requests = trace.requests.length;
+  const missed =
+    attainment < wantedAttainment
+      ? [`${share(attainment)} of the requests meet both objectives, ${share(wantedAttainment)} should`]
+      : [];
+  const left =
+    refused + stuck > 0
+      ? [`${refused + stuck} of ${requests} requests are too long for the memory of these ranks`]
+      : [];
+  return {
+    trace: trace.name,
+    synthetic: trace.synthetic,
+    requests,
+    profile: `${cost.model.name} on ${cost.hardware.gpu.name}, ${tensorDegree} a rank`,
+    size,
+    scaled,
+    ttftSeconds,
+    tbtSeconds,
+    attainment,
+    gpuHours,
+    warnings: [...memoryWarnings(cost), ...infeasible(cost, policy, size, trace), ...left, ...missed],
+  };
+}
+
+function objectivesOf({ classes, tbtSeconds }: ScalingPolicy): Objectives {
+  const byName = new Map(classes.map((one: LengthClass) => [one.name, one.ttftSeconds]));
+  return { ttftSeconds: (tokens) => byName.get(classOf(classes, tokens) ?? "") ?? Infinity, tbtSeconds };
+}
+
+function memoryWarnings(cost: CostProfile): readonly string[] {
+  if (kvTokensOfRank(cost) > 0) return [];
+  const { model, hardware, tensorDegree } = cost;
+  return [`the weights of ${model.name} do not fit ${tensorDegree} x ${hardware.gpu.name}`];
+}
+
+/** Classes of the trace whose objective no degree reaches, with the best that there is. */
+function infeasible(
+  cost: CostProfile,
+  policy: ScalingPolicy,
+  { groupSize }: Size,
+  { requests }: Trace,
+): readonly string[] {
+  const demand = demandByClass(policy.classes, {
+    arrivedTokens: requests.map(({ inputTokens }) => inputTokens),
+    queuedTokens: [],
+    windowSeconds: Math.max(1, requests.at(-1)?.arrivalSeconds ?? 1),
+  });
+  const rates = demand.map((one) => ({ demand: one, ratePerSecond: one.arrivalsPerSecond }));
+  const groupSizes = [...new Set([...policy.bounds.groupSizes, groupSize])];
+  return targetsOf(cost, { ...policy, bounds: { ...policy.bounds, groupSizes } }, rates, 1)
+    .filter(({ ttftSeconds }) => ttftSeconds === undefined)
+    .map(({ demand: one, bestTtftSeconds }) =>
+      Number.isFinite(bestTtftSeconds)
+        ? `SLOInfeasible: no degree brings prompts of class ${one.name} under their TTFT; the best is ${bestTtftSeconds.toFixed(2)} s`
+        : `prompts of class ${one.name} fit no group`,
+    );
+}
+
+function share(value: number): string {
+  return `${(value * 100).toFixed(1)} %`;
+}
