@@ -129,8 +129,8 @@ test(
     console.log(
       `   P95 imbalance ${worst(before).toFixed(2)} before, ${worst(after).toFixed(2)} after; ` +
         `${moves.length} moves of ${mebibytes.toFixed(0)} MiB\n` +
-        `   tokens/s ${rates.map((rate) => rate.toFixed(1)).join(" before, ")} after: ` +
-        `${((100 * (rates[1] ?? 0)) / (rates[0] ?? 1)).toFixed(0)} % during moves of before\n` +
+        `   tokens/s ${rates.map((rate) => rate.toFixed(1)).join(", ")} before, during and after the moves: ` +
+        `${((100 * (rates[1] ?? 0)) / (rates[0] ?? 1)).toFixed(0)} % during of before\n` +
         `   stall per move p50 ${percentile(stalls, 50).toFixed(1)} ms, p99 ${percentile(stalls, 99).toFixed(1)} ms; ` +
         `a step takes ${stepMs.toFixed(0)} ms; longest pause ${Math.max(...moved.map((one) => one.longestPauseMs))} ms, ` +
         `${Math.max(...undisturbed.map((one) => one.longestPauseMs))} ms without moves`,
