@@ -42,12 +42,6 @@ export const rankEnvironment = z
     CSPS_DRAIN_GRACE_MS: z
       .string()
       .describe("Time after SIGTERM for handing over KV; shorter than the pod's grace period"),
-    CSPS_KV_TRANSPORT: z
-      .enum(["tcp", "nixl"])
-      .optional()
-      .describe(
-        "How payloads of KV travel between ranks; nixl needs that package in the image. Absent: tcp. Ranks that differ use tcp",
-      ),
     CSPS_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]),
   })
   .describe("Environment of a rank's container: the operator sets it, the engine reads it");

@@ -638,9 +638,6 @@ class RankEnvironment(EnvironmentVariables):
     """Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"""
     drain_grace_ms: str
     """Time after SIGTERM for handing over KV; shorter than the pod's grace period"""
-    kv_transport: Literal["tcp", "nixl"] | None = None
-    """How payloads of KV travel between ranks; nixl needs that package in the image. Absent:
-    tcp. Ranks that differ use tcp"""
     log_level: Literal["debug", "info", "warn", "error"]
 
 
