@@ -10,7 +10,7 @@ import pytest
 from background import Background
 from gateway_part import Request, ServingError
 from rank_process import Group, RankProcess, others, wait_for
-from test_moves import Live, ended, facts_of, inventory, order
+from test_moves import PAGE_BYTES, Live, ended, facts_of, inventory, order
 from tiny_model import Oracle, prompt_of
 
 
@@ -60,12 +60,17 @@ def test_a_prompt_that_begins_like_an_earlier_one_shares_its_pages_and_says_the_
     reservation = first.reserve(pool)
     token, done = first.prefill(group, reservation)
     assert first.decode(pool, token)[0] == oracle.greedy(first.prompt, 30)[1:]
+    assert "reusedTokens" not in done
     hits, queries = counted(pool, "csps_prefix_cache_hits_total"), counted(pool, "csps_prefix_cache_queries_total")
     second = asked(beginning, 2)
     again = second.reserve(pool)
     assert again["sharedPages"] == 10
     assert places(again)[:10] == places(reservation)[:10]
+    read = sum(counted(rank, "csps_kv_read_bytes_total") for rank in decode.ranks)
     token, less = second.prefill(group, again)
+    assert less["reusedTokens"] == 640
+    beginning_bytes = 10 * PAGE_BYTES * less["degree"]
+    assert sum(counted(rank, "csps_kv_read_bytes_total") for rank in decode.ranks) - read == beginning_bytes
     assert less["kvBytesPushed"] * 17 == done["kvBytesPushed"]
     assert [token, *second.decode(pool, token)[0]] == oracle.greedy(second.prompt, 30)
     assert counted(pool, "csps_prefix_cache_hits_total") - hits == 640
