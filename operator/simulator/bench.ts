@@ -29,7 +29,7 @@ const objectives = objectivesOf(20_000, 0.05);
 
 const folder = dataFolder();
 if (folder === undefined) console.error(`Recorded traces are left out: ${dataAbsent}.`);
-else sweep(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")), [1, 2, 4, 5, 6]);
+else sweep(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")), [1, 2, 4, 5, 6, 8]);
 sweep(synthesize({ requests: 20_000, requestsPerSecond: 1, hugeShare: 0.01 }), [1, 2, 4, 8]);
 speed();
 
