@@ -15,6 +15,8 @@ const CALM_MS = 4_000;
 
 /** Spends its time decoding. */
 export const TALKATIVE: CompletionRequest = { prompt: story(150), maxTokens: 160 };
+/** Outlives what is waited for within the fault. */
+export const LONG_LIVED: CompletionRequest = { ...TALKATIVE, maxTokens: 3 * TALKATIVE.maxTokens };
 /** Spends its time in prefill: several of them queue for longer than it takes until the fault comes. */
 export const LONG_WINDED: CompletionRequest = { prompt: story(1000), maxTokens: 24 };
 
