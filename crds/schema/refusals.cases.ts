@@ -260,7 +260,10 @@ const degrees: Refusal[] = [
   ]),
   {
     why: "TP of decode that is not that of prefill",
-    object: deployment({ prefill: { tensorParallel: { degree: 2 } }, decode: { tensorParallel: { degree: 4 } } }),
+    object: deployment({
+      prefill: { tensorParallel: { degree: 2 } },
+      decode: { tensorParallel: { degree: 4 } },
+    }),
     field: "spec.decode.tensorParallel.degree",
     says: "decode.tensorParallel.degree is 4 but must equal prefill.tensorParallel.degree, which is 2: ranks exchange KV by head shard",
   },
