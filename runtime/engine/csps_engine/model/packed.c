@@ -7,9 +7,9 @@
  * sum runs across a vector. GCC vectors of 16 floats become AVX-512, AVX2 or plain code; the clone that suits the
  * processor is chosen when the library is loaded.
  *
- * With AVX2 the sum over a group is one of whole numbers: a token's activations are rounded to 16 bits of the group's
- * largest, two columns of a row are multiplied and added at once, and no sum can overflow. What is lost is below one
- * in 65,000 of the largest activation, a hundredth of what activations of 8 bits lose.
+ * With AVX2 the sum over a group is two of whole numbers: a token's activations are rounded to 16 bits of the group's
+ * largest, and what the rounding left over to 16 bits more, so that no more is lost than fp32 itself loses. Two columns
+ * of a row are multiplied and added at once, and no sum can overflow.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -121,42 +121,49 @@ CLONES static void multiply_bytes(const matrix *w, const product *p) { multiply(
 #if defined(__x86_64__)
 enum { LARGEST_GROUP = 64, MOST = 32767 };
 
-/* A token's activations as whole numbers, in the order in which pairs of columns are multiplied. */
-static void round_token(const matrix *w, const float *x, int16_t *whole, float *step, const int nibbles) {
-  const size_t group = w->group, half = group / 2;
-  for (size_t g = 0; g < w->columns / group; g++, x += group, whole += group) {
+/* A token's activations in whole numbers, in the order in which pairs of columns are multiplied: x is near
+ * step * (whole + rest / (2 MOST)). */
+typedef struct {
+  int16_t *whole, *rest;  /* [tokens, columns] */
+  float *step;            /* [tokens, columns / group] */
+} rounded;
+
+static void round_token(const matrix *w, const float *x, const rounded *r, size_t token, const int nibbles) {
+  const size_t group = w->group, half = group / 2, groups = w->columns / group;
+  int16_t *whole = r->whole + token * w->columns, *rest = r->rest + token * w->columns;
+  for (size_t g = 0; g < groups; g++, x += group, whole += group, rest += group) {
     float largest = 0;
     for (size_t c = 0; c < group; c++) largest = __builtin_fmaxf(largest, __builtin_fabsf(x[c]));
-    step[g] = largest / MOST;
+    r->step[token * groups + g] = largest / MOST;
     const float per = largest > 0 ? MOST / largest : 0;
-    for (size_t c = 0; c < half; c++) {
-      whole[2 * c] = (int16_t)__builtin_rintf(x[nibbles ? c : 2 * c] * per);
-      whole[2 * c + 1] = (int16_t)__builtin_rintf(x[nibbles ? c + half : 2 * c + 1] * per);
+    for (size_t c = 0; c < group; c++) {
+      const float steps = x[nibbles ? (c % 2 ? half : 0) + c / 2 : c] * per, near = __builtin_rintf(steps);
+      whole[c] = (int16_t)near;
+      rest[c] = (int16_t)__builtin_rintf((steps - near) * (2 * MOST));
     }
   }
 }
 
-/* Adds the products of two columns of 16 rows, `pairs` holding them row by row, with one token's pair. */
-#define ADD_PAIR(t, c) do { \
-    int32_t two; \
-    memcpy(&two, from + (t) * columns + 2 * (c), sizeof two); \
-    const __m256i both = _mm256_set1_epi32(two); \
-    low[t] = _mm256_add_epi32(low[t], _mm256_madd_epi16(first, both)); \
-    high[t] = _mm256_add_epi32(high[t], _mm256_madd_epi16(second, both)); \
-  } while (0)
+/* Adds the products of two columns of 16 rows, held row by row, with one token's pair. */
+WIDE INLINE void add_pair(__m256i sum[2], __m256i first, __m256i second, const int16_t *pair) {
+  int32_t two;
+  memcpy(&two, pair, sizeof two);
+  const __m256i both = _mm256_set1_epi32(two);
+  sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(first, both));
+  sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(second, both));
+}
 
-WIDE static inline __attribute__((always_inline)) void multiply_tile_wide(
-    const matrix *w, const product *p, const int16_t *whole, const float *step, size_t tile, size_t token,
-    const int tokens, const int nibbles) {
+WIDE INLINE void multiply_tile_wide(
+    const matrix *w, const product *p, const rounded *r, size_t tile, size_t token, const int tokens, const int nibbles) {
   const size_t columns = w->columns, group = w->group, groups = columns / group;
   const uint8_t *q = w->q + tile * columns * ROWS / (nibbles ? 2 : 1);
-  const int16_t *from = whole + token * columns;
+  const int16_t *whole = r->whole + token * columns, *rest = r->rest + token * columns;
   const __m128i mask = _mm_set1_epi8(15);
-  __m256 y[4][2];
+  __m256 y[2][2];
   for (int t = 0; t < tokens; t++) y[t][0] = y[t][1] = _mm256_setzero_ps();
-  for (size_t g = 0; g < groups; g++, from += group) {
-    __m256i low[4], high[4];
-    for (int t = 0; t < tokens; t++) low[t] = high[t] = _mm256_setzero_si256();
+  for (size_t g = 0; g < groups; g++, whole += group, rest += group) {
+    __m256i near[2][2], left[2][2];
+    for (int t = 0; t < tokens; t++) near[t][0] = near[t][1] = left[t][0] = left[t][1] = _mm256_setzero_si256();
     for (size_t c = 0; c < group / 2; c++) {
       __m128i a = _mm_loadu_si128((const __m128i *)q), b;
       if (nibbles) {
@@ -168,20 +175,25 @@ WIDE static inline __attribute__((always_inline)) void multiply_tile_wide(
       }
       const __m256i first = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b));
       const __m256i second = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b));
-      for (int t = 0; t < tokens; t++) ADD_PAIR(t, c);
-    }
-    const size_t at = (tile * groups + g) * ROWS;
-    const __m256 scale[2] = {_mm256_loadu_ps(w->scale + at), _mm256_loadu_ps(w->scale + at + 8)};
-    for (int t = 0; t < tokens; t++) {
-      const __m256 unit = _mm256_set1_ps(step[(token + t) * groups + g]);
-      y[t][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(low[t]), _mm256_mul_ps(unit, scale[0]), y[t][0]);
-      y[t][1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high[t]), _mm256_mul_ps(unit, scale[1]), y[t][1]);
-      if (w->minimum) {
-        const __m256 sum = _mm256_set1_ps(p->sums[(token + t) * groups + g]);
-        y[t][0] = _mm256_fmadd_ps(_mm256_loadu_ps(w->minimum + at), sum, y[t][0]);
-        y[t][1] = _mm256_fmadd_ps(_mm256_loadu_ps(w->minimum + at + 8), sum, y[t][1]);
+      for (int t = 0; t < tokens; t++) {
+        add_pair(near[t], first, second, whole + t * columns + 2 * c);
+        add_pair(left[t], first, second, rest + t * columns + 2 * c);
       }
     }
+    const size_t at = (tile * groups + g) * ROWS;
+    for (int t = 0; t < tokens; t++)
+      for (int part = 0; part < 2; part++) {
+        const __m256 share = _mm256_set1_ps(1.0f / (2 * MOST));
+        const __m256 steps =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(left[t][part]), share, _mm256_cvtepi32_ps(near[t][part]));
+        const __m256 unit = _mm256_set1_ps(r->step[(token + t) * groups + g]);
+        const __m256 scale = _mm256_loadu_ps(w->scale + at + 8 * part);
+        y[t][part] = _mm256_fmadd_ps(steps, _mm256_mul_ps(unit, scale), y[t][part]);
+        if (w->minimum) {
+          const __m256 sum = _mm256_set1_ps(p->sums[(token + t) * groups + g]);
+          y[t][part] = _mm256_fmadd_ps(_mm256_loadu_ps(w->minimum + at + 8 * part), sum, y[t][part]);
+        }
+      }
   }
   for (int t = 0; t < tokens; t++)
     for (int part = 0; part < 2; part++)
@@ -189,22 +201,18 @@ WIDE static inline __attribute__((always_inline)) void multiply_tile_wide(
 }
 
 /* False where there is no memory for the rounded activations. */
-WIDE static inline __attribute__((always_inline)) int multiply_wide(
-    const matrix *w, const product *p, const int nibbles) {
-  const size_t groups = w->columns / w->group;
-  int16_t *whole = malloc(p->tokens * (w->columns * sizeof *whole + groups * sizeof(float)) + 1);
-  if (!whole) return 0;
-  float *step = (float *)(whole + p->tokens * w->columns);
-  for (size_t t = 0; t < p->tokens; t++)
-    round_token(w, p->x + t * w->columns, whole + t * w->columns, step + t * groups, nibbles);
+WIDE INLINE int multiply_wide(const matrix *w, const product *p, const int nibbles) {
+  const size_t groups = w->columns / w->group, all = p->tokens * w->columns;
+  int16_t *room = malloc(2 * all * sizeof *room + p->tokens * groups * sizeof(float) + 1);
+  if (!room) return 0;
+  const rounded r = {room, room + all, (float *)(room + 2 * all)};
+  for (size_t t = 0; t < p->tokens; t++) round_token(w, p->x + t * w->columns, &r, t, nibbles);
   size_t token = 0;
-  for (; token + 4 <= p->tokens; token += 4)
-    for (size_t tile = 0; tile < w->tiles; tile++) multiply_tile_wide(w, p, whole, step, tile, token, 4, nibbles);
   for (; token + 2 <= p->tokens; token += 2)
-    for (size_t tile = 0; tile < w->tiles; tile++) multiply_tile_wide(w, p, whole, step, tile, token, 2, nibbles);
+    for (size_t tile = 0; tile < w->tiles; tile++) multiply_tile_wide(w, p, &r, tile, token, 2, nibbles);
   for (; token < p->tokens; token++)
-    for (size_t tile = 0; tile < w->tiles; tile++) multiply_tile_wide(w, p, whole, step, tile, token, 1, nibbles);
-  free(whole);
+    for (size_t tile = 0; tile < w->tiles; tile++) multiply_tile_wide(w, p, &r, tile, token, 1, nibbles);
+  free(room);
   return 1;
 }
 

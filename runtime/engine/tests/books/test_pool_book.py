@@ -94,7 +94,7 @@ class PoolLife(RuleBasedStateMachine):
             self.incarnation[rank] += 1
         self.epoch += 1
         before = {r.request_id: r.holders for r in self.book.requests.values()}
-        stay = present - restarted & set(self.book.free_by_rank())
+        stay = (present - restarted) & set(self.book.members)
         lost = self.book.start_epoch(self.epoch, members(*((r, self.incarnation[r]) for r in sorted(present))))
         assert all(before[request_id] <= stay for request_id in self.book.requests)
         assert set(lost) == before.keys() - self.book.requests.keys()
