@@ -66,7 +66,7 @@ export function stages(root: string, reports: string): Stage[] {
         argv: [env.python, "-m", "pytest", "-ra", "-n2", "--dist=loadfile", `--junitxml=${pythonReport}`],
         cwd: engine,
         env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
-        deadlineMs: 25 * MINUTE,
+        deadlineMs: 45 * MINUTE,
       };
     }),
     runner("kernels", "the Python environment", kernelReport, countJUnit, async () => {
@@ -76,7 +76,7 @@ export function stages(root: string, reports: string): Stage[] {
         cwd: engine,
         // Triton decides at import whether it interprets, so its tests have a process of their own.
         env: { TRITON_INTERPRET: "1", OMP_NUM_THREADS: "1" },
-        deadlineMs: 5 * MINUTE,
+        deadlineMs: 10 * MINUTE,
       };
     }),
     runner("cluster", "a container engine and root", clusterReport, countVitest, async () => {

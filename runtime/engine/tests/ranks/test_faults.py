@@ -80,7 +80,7 @@ def test_running_requests_go_on_when_a_rank_joins(prefill: Group, decode: Group,
     decode.wait_loaded()
     decode.push_roster()
     decode.wait_serving()
-    events = stream.finish(60)
+    events = stream.finish(180)
     assert events[-1]["reason"] == "length"
     tokens = [first, *(event["tokenId"] for event in events[:-1])]
     assert tokens[:40] == oracle.greedy(request.prompt, 40)
