@@ -6,7 +6,7 @@ export default defineConfig({
     exclude: ["**/node_modules/**", "e2e/scenarios/**"],
     // Two cores: more workers only make the component tests' control planes time out.
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 120_000,
+    testTimeout: 90_000,
+    hookTimeout: 180_000,
   },
 });

@@ -220,7 +220,10 @@ describe("watching", () => {
     for (let failure = 0; failure < 5; failure += 1) server.watchFaults.push(stream("{poison}\n", "end"));
     server.endWatches("closed");
     server.put("after");
-    await eventually("a second list", () => server.lists.length === 2);
+    await eventually(
+      "a second list that is taken in",
+      () => server.lists.length === 2 && made.store.size > 0,
+    );
     expect(names(made)).toEqual(["after"]);
   });
 
