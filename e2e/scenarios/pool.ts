@@ -39,11 +39,20 @@ export async function openPool(deployment: string): Promise<PoolAccess> {
   const { coordinator, fence } = await client.state(endpoint(first), { deadlineMs: CALL_MS });
   const leads = coordinator?.rankId ?? `${deployment}-decode-0`;
   first.close();
-  const door = await open(leads);
-  const target = endpoint(door);
+  let door = await open(leads);
   const call = { deadlineMs: CALL_MS };
   return {
-    inventory: () => client.inventory(target, call),
+    // A forward does not outlive a connection that was closed while it lay idle.
+    inventory: () =>
+      eventually("the pool's inventory", 60_000, async () => {
+        try {
+          return await client.inventory(endpoint(door), call);
+        } catch (error) {
+          door.close();
+          door = await open(leads);
+          throw error;
+        }
+      }),
     async move(inventory, { requestId, rankId, firstPage, pages }, to) {
       const request = inventory.requests.find((one) => one.requestId === requestId);
       const incarnationOf = (rank: string): string =>
@@ -54,7 +63,7 @@ export async function openPool(deployment: string): Promise<PoolAccess> {
         ...{ from: rankId, fromIncarnation: incarnationOf(rankId), to, toIncarnation: incarnationOf(to) },
         ...{ takesHome: false, bytesPerSecond: 0, deadlineMs: 60_000 },
       };
-      await client.move(target, order, call);
+      await client.move(endpoint(door), order, call);
     },
     async close() {
       door.close();

@@ -69,8 +69,8 @@ function recorded(small: Kind, large: Kind): readonly Scenario[] {
   return [
     { title: "8B, Mooncake hour, 8 times the users", trace: manifold(mooncake, 8), ...small },
     { title: "70B, Mooncake hour, 2 times the users", trace: manifold(mooncake, 2), ...large },
-    { title: "8B, Azure code hour, 20 times the users (held out)", trace: manifold(azure, 20), ...small },
-    { title: "70B, Azure code hour, 8 times the users (held out)", trace: manifold(azure, 8), ...large },
+    { title: "8B, Azure code hour, 20 times the users", trace: manifold(azure, 20), ...small },
+    { title: "70B, Azure code hour, 8 times the users", trace: manifold(azure, 8), ...large },
   ];
 }
 
