@@ -13,6 +13,11 @@ async function ensureRedis(): Promise<void> {
   if (!(await succeeds("redis-server", ["--version"]))) await ensurePackages(["redis-server"]);
 }
 
+/** The engine compiles its products with packed weights, and its attention of single tokens, where it runs on CPUs. */
+async function ensureCompiler(): Promise<void> {
+  if (!(await succeeds("cc", ["--version"]))) await ensurePackages(["gcc", "libc6-dev"]);
+}
+
 export function stages(root: string, reports: string): Stage[] {
   const bin = (name: string): string => join(root, "node_modules", ".bin", name);
   const engine = join(root, "runtime", "engine");
@@ -60,6 +65,7 @@ export function stages(root: string, reports: string): Stage[] {
     ),
     runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
       await ensureRedis();
+      await ensureCompiler();
       const env = await pythonEnv();
       return {
         // A file's tests share fixtures that are dear to make, so a file stays with one worker.
