@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from nursery import Nursery
-from rank_process import ENGINE, Group, Place
+from rank_process import ENGINE, Group, Place, wait_for
 from tiny_model import Oracle, write_tiny_model
 
 KV_BYTES = 64 * 3 * 2 * 2 * 8 * 4 * 96
@@ -62,6 +62,7 @@ def prefill(started: tuple[Group, Group]) -> Group:
 
 @pytest.fixture
 def decode(started: tuple[Group, Group]) -> Group:
-    """A serving decode pool of three ranks."""
-    started[1].restore()
+    """A serving decode pool of three ranks that hold no page for an earlier test (leases may have to end)."""
+    pool = started[1].restore()
+    wait_for(lambda: not any(rank.state()["heldPages"] for rank in started[1].ranks), pool, 40)
     return started[1]
