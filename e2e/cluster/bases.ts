@@ -68,7 +68,7 @@ async function keepBusyboxOnly(tree: string): Promise<void> {
   await run("bash", ["-euc", script, "keep", tree]);
 }
 
-export type BaseName = "busybox" | "node" | "redis" | "engine";
+export type BaseName = "busybox" | "node" | "redis" | "engine" | "compiler";
 
 async function recipe(name: BaseName): Promise<RootfsRecipe> {
   switch (name) {
@@ -91,10 +91,14 @@ async function recipe(name: BaseName): Promise<RootfsRecipe> {
       const finish = { key: `${ENGINE_WHEELS.join(" ")} without test programs`, apply: addEngineWheels };
       return { name: "engine", suite: "trixie", packages: ENGINE_PACKAGES, finish };
     }
+    case "compiler":
+      return { name: "compiler", suite: "trixie", packages: ["python3", "gcc", "libc6-dev"] };
   }
 }
 
-export const BASE_NAMES: readonly BaseName[] = ["busybox", "node", "redis", "engine"];
+/** What containers run on. The compiler is a stage of a build and comes to no node. */
+export const RUN_BASES: readonly BaseName[] = ["busybox", "node", "redis", "engine"];
+export const BUILD_BASES: readonly BaseName[] = [...RUN_BASES, "compiler"];
 
 export interface BaseTree {
   name: BaseName;
@@ -116,10 +120,10 @@ async function cachedLayer(tar: string): Promise<Layer> {
   return layer;
 }
 
-/** The trees of all base images, made on first use. Needs no Docker. */
-export async function ensureBaseTrees(): Promise<BaseTree[]> {
+/** The trees of base images, made on first use. Needs no Docker. */
+export async function ensureBaseTrees(names: readonly BaseName[]): Promise<BaseTree[]> {
   const trees: BaseTree[] = [];
-  for (const name of BASE_NAMES) {
+  for (const name of names) {
     const tar = await ensureRootfs(await recipe(name));
     const layer = await cachedLayer(tar);
     trees.push({ name, tar, layer, tag: `csps-base/${name}:${layer.digest.slice("sha256:".length, 23)}` });

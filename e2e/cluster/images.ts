@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type BaseName, ensureBaseTrees, importBaseImages } from "./bases.ts";
+import { BUILD_BASES, type BaseName, ensureBaseTrees, importBaseImages } from "./bases.ts";
 import { cachedFolder, contentKey } from "./cache.ts";
 import { type Cluster, clusterFolder } from "./cluster.ts";
 import { run } from "./command.ts";
@@ -18,19 +18,22 @@ const LABEL = "csps.io/built-by=quickstart";
 
 interface ImageRecipe {
   dockerfile: string;
-  /** Our own base where public ones cannot be had. */
-  base: BaseName;
+  /** Build arguments of the Dockerfile that name images, and our own for them where public ones cannot be had. */
+  bases: Readonly<Record<string, BaseName>>;
   context?: () => Promise<string>;
 }
 
 const RECIPES = {
-  operator: { dockerfile: "operator/Dockerfile", base: "node" },
-  gateway: { dockerfile: "runtime/gateway/Dockerfile", base: "node" },
-  redis: { dockerfile: "runtime/state/Dockerfile", base: "redis" },
-  "engine-cpu": { dockerfile: "runtime/engine/Dockerfile.cpu", base: "engine" },
+  operator: { dockerfile: "operator/Dockerfile", bases: { BASE: "node" } },
+  gateway: { dockerfile: "runtime/gateway/Dockerfile", bases: { BASE: "node" } },
+  redis: { dockerfile: "runtime/state/Dockerfile", bases: { BASE: "redis" } },
+  "engine-cpu": {
+    dockerfile: "runtime/engine/Dockerfile.cpu",
+    bases: { BASE: "engine", COMPILER: "compiler" },
+  },
   "model-smollm2": {
     dockerfile: "e2e/images/model.Dockerfile",
-    base: "busybox",
+    bases: { BASE: "busybox" },
     context: async () => dirname(await ensureModelFile()),
   },
 } as const satisfies Record<string, ImageRecipe>;
@@ -48,7 +51,7 @@ export function imageReference(name: ImageName): string {
 
 /** Builds images into the local Docker; only what changed takes time. */
 export async function buildImages(names: readonly ImageName[] = IMAGE_NAMES): Promise<void> {
-  const bases = (await registryAnswers()) ? [] : await ensureBaseTrees();
+  const bases = (await registryAnswers()) ? [] : await ensureBaseTrees(BUILD_BASES);
   await importBaseImages(bases);
   const programs = names.filter((name) => name === "operator" || name === "gateway");
   if (programs.length > 0) {
@@ -58,8 +61,10 @@ export async function buildImages(names: readonly ImageName[] = IMAGE_NAMES): Pr
   }
   for (const name of names) {
     const recipe: ImageRecipe = RECIPES[name];
-    const base = bases.find((candidate) => candidate.name === recipe.base);
-    const baseArgument = base === undefined ? [] : ["--build-arg", `BASE=${base.tag}`];
+    const baseArguments = Object.entries(recipe.bases).flatMap(([argument, wanted]) => {
+      const base = bases.find((candidate) => candidate.name === wanted);
+      return base === undefined ? [] : ["--build-arg", `${argument}=${base.tag}`];
+    });
     const context = (await recipe.context?.()) ?? ROOT;
     const dockerfile = join(ROOT, recipe.dockerfile);
     await step(`building image ${imageReference(name)}`, () =>
@@ -74,7 +79,7 @@ export async function buildImages(names: readonly ImageName[] = IMAGE_NAMES): Pr
           imageReference(name),
           "-f",
           dockerfile,
-          ...baseArgument,
+          ...baseArguments,
           context,
         ],
         {

@@ -5,7 +5,7 @@
  */
 import { chmod, copyFile, cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { type BaseTree, ensureBaseTrees } from "./bases.ts";
+import { type BaseTree, ensureBaseTrees, RUN_BASES } from "./bases.ts";
 import { COREDNS_VERSION, ensureBinaries, KUBERNETES_VERSION } from "./binaries.ts";
 import { cachedFolder, contentKey } from "./cache.ts";
 import { run } from "./command.ts";
@@ -107,7 +107,7 @@ async function build(target: string, nodeTar: string, bases: readonly BaseTree[]
 /** The store, made on first use. */
 export async function ensureNodeStore(): Promise<NodeStore> {
   // The first compiles for minutes, the second mostly downloads.
-  const [nodeTar, bases] = await Promise.all([ensureNodeTree(), ensureBaseTrees()]);
+  const [nodeTar, bases] = await Promise.all([ensureNodeTree(), ensureBaseTrees(RUN_BASES)]);
   const texts = [nodeTar, ...bases.map((base) => base.tag), COREDNS_VERSION].map((text) =>
     text.split("/").slice(-2).join("/"),
   );

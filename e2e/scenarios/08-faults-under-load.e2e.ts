@@ -10,6 +10,7 @@ import {
   expectWhole,
   healed,
   killProcesses,
+  type Outcome,
   operatorPods,
   seconds,
   stream,
@@ -18,7 +19,8 @@ import {
 } from "./faults.ts";
 import type { Completion } from "./gateway.ts";
 import { isReady, type Pod } from "./objects.ts";
-import { openPool, operatorsMoves } from "./pool.ts";
+import { openPool } from "./pool.ts";
+import { movesDuring } from "./poolRecord.ts";
 import { healthy, kubectl, nodes, openGateway, pods, rankPods, world } from "./world.ts";
 
 const MINUTE = 60_000;
@@ -128,7 +130,6 @@ test(
     const pool = await openPool(world.deployment);
     const long = { ...TALKATIVE, maxTokens: 2 * TALKATIVE.maxTokens };
     const calm = await stream(door.url, long);
-    const before = operatorsMoves(await pool.inventory()).length;
     // Every other GPU is taken: the rank needs one to go to.
     await giveGpus(elsewhere, 2 * GPUS_PER_WORKER);
     try {
@@ -139,10 +140,12 @@ test(
         console.log(`   the rank had left ${seconds(cordonedMs)} after the cordon`);
         expect(successor.spec.nodeName ?? "").not.toBe(cordoned);
       };
-      const outcomes = await streamsThrough(door.url, fault, long);
+      let outcomes: readonly Outcome[] = [];
+      const moves = await movesDuring(pool, async () => {
+        outcomes = await streamsThrough(door.url, fault, long);
+      });
       expectWhole(outcomes, calm);
       for (const outcome of outcomes) expect(outcome).toMatchObject({ completion: { recoveries: 0 } });
-      const moves = operatorsMoves(await pool.inventory()).slice(before);
       console.log(`   ${moves.length} moves emptied it`);
       expect(moves.map((move) => move.from)).toContain(leaves.metadata.name);
       await healthy(4 * MINUTE);

@@ -1,9 +1,9 @@
-/** The control API of a decode pool, spoken to as the operator does, by way of its coordinator's pod. */
+/** The control API of a decode pool, spoken to as the operator does, by way of the pod of whoever coordinates it. */
 import type { PoolInventory } from "../../runtime/wire/schema/move.ts";
-import { createRankClient, type RankEndpoint } from "../../runtime/wire/rankClient.ts";
+import { createRankClient, type RankClient, type RankEndpoint } from "../../runtime/wire/rankClient.ts";
 import type { Forward } from "../quickstart/forward.ts";
 import { eventually } from "./eventually.ts";
-import { kubectl, openPod, world } from "./world.ts";
+import { kubectl, openPod, pods, world } from "./world.ts";
 
 const CONTROL_PORT = 9000;
 const CALL_MS = 10_000;
@@ -28,28 +28,50 @@ function endpoint(door: Forward): RankEndpoint {
   return { address: hostname, controlPort: Number(port) };
 }
 
+interface Leader {
+  readonly door: Forward;
+  /** Highest that it has heard. */
+  readonly fence: number;
+}
+
+/** A forward to the rank that coordinates the pool now: any rank of it names that one. */
+async function findLeader(deployment: string, client: RankClient): Promise<Leader> {
+  const open = (rank: string): Promise<Forward> => openPod(rank, CONTROL_PORT);
+  const ranks = await pods(`csps.io/deployment=${deployment},csps.io/role=decode`);
+  const silent: string[] = [];
+  for (const { metadata } of ranks) {
+    let door: Forward | undefined;
+    try {
+      door = await open(metadata.name);
+      const { coordinator, fence } = await client.state(endpoint(door), { deadlineMs: CALL_MS });
+      if (coordinator?.rankId === metadata.name) return { door, fence };
+      door.close();
+      if (coordinator !== undefined) return { door: await open(coordinator.rankId), fence };
+      silent.push(`${metadata.name} is in no epoch`);
+    } catch (error) {
+      door?.close();
+      silent.push(`${metadata.name}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  throw new Error(`no rank of ${ranks.length} names a coordinator: ${silent.join("; ")}`);
+}
+
 export async function openPool(deployment: string): Promise<PoolAccess> {
   const secret = ["get", "secret", `${deployment}-control-token`, "-n", world.namespace];
   const encoded = await kubectl([...secret, "-o", "jsonpath={.data.token}"]);
   const token = Buffer.from(encoded, "base64").toString();
   const client = createRankClient({ token: () => token });
-  const open = (rank: string): Promise<Forward> =>
-    eventually(`a port-forward to ${rank}`, 60_000, () => openPod(rank, CONTROL_PORT));
-  const first = await open(`${deployment}-decode-0`);
-  const { coordinator, fence } = await client.state(endpoint(first), { deadlineMs: CALL_MS });
-  const leads = coordinator?.rankId ?? `${deployment}-decode-0`;
-  first.close();
-  let door = await open(leads);
+  let leader = await eventually("the pool's coordinator", 60_000, () => findLeader(deployment, client));
   const call = { deadlineMs: CALL_MS };
   return {
-    // A forward does not outlive a connection that was closed while it lay idle.
+    // Another rank may lead by now, and a forward does not outlive a connection that was closed while it lay idle.
     inventory: () =>
       eventually("the pool's inventory", 60_000, async () => {
         try {
-          return await client.inventory(endpoint(door), call);
+          return await client.inventory(endpoint(leader.door), call);
         } catch (error) {
-          door.close();
-          door = await open(leads);
+          leader.door.close();
+          leader = await findLeader(deployment, client);
           throw error;
         }
       }),
@@ -59,14 +81,15 @@ export async function openPool(deployment: string): Promise<PoolAccess> {
         inventory.ranks.find((one) => one.rankId === rank)?.incarnation ?? "";
       const mapVersion = request?.mapVersion ?? 0;
       const order = {
-        ...{ moveId: `${GATHER}${requestId}@${mapVersion}`, fence, requestId, mapVersion, firstPage, pages },
+        ...{ moveId: `${GATHER}${requestId}@${mapVersion}`, fence: leader.fence },
+        ...{ requestId, mapVersion, firstPage, pages },
         ...{ from: rankId, fromIncarnation: incarnationOf(rankId), to, toIncarnation: incarnationOf(to) },
         ...{ takesHome: false, bytesPerSecond: 0, deadlineMs: 60_000 },
       };
-      await client.move(endpoint(door), order, call);
+      await client.move(endpoint(leader.door), order, call);
     },
     async close() {
-      door.close();
+      leader.door.close();
       await client.close();
     },
   };

@@ -1,8 +1,11 @@
 /** What happens to a decode pool over time: samples of its inventory, and figures of a window of them. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { memoryImbalance, type PoolAccess } from "./pool.ts";
+import type { PoolInventory } from "../../runtime/wire/schema/move.ts";
+import { memoryImbalance, operatorsMoves, type PoolAccess } from "./pool.ts";
 
 const EVERY_MS = 300;
+/** Answers come between two steps: one that is asked for in every step misses nothing. */
+const BETWEEN_LOOKS_MS = 20;
 
 export interface Sample {
   readonly atMs: number;
@@ -50,6 +53,39 @@ export function recordPool(pool: PoolAccess): PoolRecord {
       await sampling;
     },
   };
+}
+
+/** While `work` lasts: the moves that were committed, whoever coordinated. A coordinator that leaves takes its list along. */
+export async function movesDuring(
+  pool: PoolAccess,
+  work: () => Promise<void>,
+): Promise<PoolInventory["moves"]> {
+  type Move = PoolInventory["moves"][number];
+  // Each coordinator counts its own moves.
+  const nameOf = (move: Move): string => `${move.requestId} ${move.moveId}`;
+  const known = new Set(operatorsMoves(await pool.inventory()).map(nameOf));
+  const seen = new Map<string, Move>();
+  const look = async (): Promise<void> => {
+    for (const move of operatorsMoves(await pool.inventory()))
+      if (!known.has(nameOf(move))) seen.set(nameOf(move), move);
+  };
+  const ended = new AbortController();
+  const looking = (async () => {
+    while (!ended.signal.aborted) {
+      await look();
+      await sleep(BETWEEN_LOOKS_MS);
+    }
+  })();
+  // Looked at in the end; until then a failure must not end the process.
+  looking.catch(() => undefined);
+  try {
+    await work();
+  } finally {
+    ended.abort();
+  }
+  await looking;
+  await look();
+  return [...seen.values()];
 }
 
 /** Smallest value that so many percent of all do not exceed. */

@@ -24,10 +24,13 @@ def compiled(source: Path) -> ctypes.CDLL | None:
     """The library of a C file, or None where it is neither shipped nor can be compiled; the log says why."""
     shipped = source.with_suffix(".so")
     try:
-        return ctypes.CDLL(str(shipped if shipped.is_file() else _cached(source)))
+        library = shipped if shipped.is_file() else _cached(source)
+        loaded = ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("a slower way than that of %s is taken, for it cannot be compiled: %s", source.name, error)
         return None
+    log.info("%s runs compiled, from %s", source.name, library)
+    return loaded
 
 
 def compile_library(source: Path, target: Path) -> None:
