@@ -22,7 +22,7 @@ COMPILE_SECONDS = 120
 @cache
 def compiled(source: Path) -> ctypes.CDLL | None:
     """The library of a C file, or None where it is neither shipped nor can be compiled; the log says why."""
-    shipped = source.with_suffix(".so")
+    shipped = shipped_path(source)
     try:
         library = shipped if shipped.is_file() else _cached(source)
         loaded = ctypes.CDLL(str(library))
@@ -31,6 +31,11 @@ def compiled(source: Path) -> ctypes.CDLL | None:
         return None
     log.info("%s runs compiled, from %s", source.name, library)
     return loaded
+
+
+def shipped_path(source: Path) -> Path:
+    """Where an image has a C file's library. Python would import x.so in place of x.py beside it."""
+    return source.with_name(f"lib{source.stem}.so")
 
 
 def compile_library(source: Path, target: Path) -> None:
@@ -58,7 +63,7 @@ def _cached(source: Path) -> Path:
 def main(folder: Path) -> None:
     """Compile every C file under `folder` to a library beside it, as an image ships them."""
     for source in sorted(folder.rglob("*.c")):
-        compile_library(source, source.with_suffix(".so"))
+        compile_library(source, shipped_path(source))
 
 
 if __name__ == "__main__":
