@@ -91,14 +91,16 @@ class Replica:
                     entry.holding = replace(entry.holding, home=ticket.target)
             self._count()
 
-    def write_moved(self, move_id: str, layer: int, pages: Sequence[IncomingPage], store: Callable[[], None]) -> None:
-        """Store one layer of some full pages if their move is still under way; raises Refused otherwise."""
+    def write_moved(
+        self, move_id: str, layers: range, pages: Sequence[IncomingPage], store: Callable[[], None]
+    ) -> None:
+        """Store some layers of some full pages if their move is still under way; raises Refused otherwise."""
         with self._lock:
             ticket = self._tickets.get(move_id)
             if ticket is None or ticket.target != self._mesh_rank:
                 raise refuse("unknown_request", f"move {move_id} brings no pages here")
-            if not 0 <= layer < self._layers:
-                raise refuse("bad_request", f"layer {layer} is not one of {self._layers}")
+            if not 0 <= layers.start < layers.stop <= self._layers:
+                raise refuse("bad_request", f"layers {layers.start} to {layers.stop - 1} are not all of {self._layers}")
             for incoming in pages:
                 at = incoming.page - ticket.first_page
                 if not 0 <= at < len(ticket.slots) or ticket.slots[at] != incoming.slot:

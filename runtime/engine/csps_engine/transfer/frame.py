@@ -10,7 +10,8 @@ Pages that prompts share are read on the same port, one layer at a time:
     answer  u32 length, JSON {"crc32"}, payload; or {"code", "message"}
 
 A payload is K then V of one layer: for each listed page in order, [kv_heads, tokens, head_dim] in row-major
-order, all pages of K before all pages of V. Its CRC-32 is in the header. Numbers are big-endian.
+order, all pages of K before all pages of V. Pages that move may travel several layers in a frame, one after
+another. The payload's CRC-32 is in the header. Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ class FrameHeader:
     crc32: int
     move_id: str = ""
     """Of pages that are moved between ranks of a pool; empty: the KV of a prompt, pushed by its prefill."""
+    layers: int = 1
+    """Consecutive, from `layer` on."""
 
     def to_json(self) -> dict[str, Any]:
-        document = {
+        document: dict[str, Any] = {
             "requestId": self.request_id,
             "incarnation": self.incarnation,
             "version": self.version,
@@ -59,6 +62,8 @@ class FrameHeader:
             "headDim": self.head_dim,
             "crc32": self.crc32,
         }
+        if self.layers != 1:
+            document["layers"] = self.layers
         return {**document, "moveId": self.move_id} if self.move_id else document
 
 
@@ -111,6 +116,7 @@ def header_from_json(document: dict[str, Any]) -> FrameHeader:
             head_dim=_whole(document["headDim"]),
             crc32=_whole(document["crc32"]),
             move_id=_text(document.get("moveId", "")),
+            layers=_whole(document.get("layers", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TransferBroken(f"malformed frame header: {error!r}") from error

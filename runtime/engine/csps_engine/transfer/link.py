@@ -21,7 +21,7 @@ from csps_engine.refusal import Refused
 from csps_engine.scheduler.replica import IncomingPage
 from csps_engine.transfer.errand import Errand, connect, failure_of, read_answer
 from csps_engine.transfer.frame import FrameHeader, TransferBroken
-from csps_engine.transfer.payload import raw_bytes
+from csps_engine.transfer.payload import packed
 from csps_engine.transfer.transport import Outbound, Transport
 from csps_engine.wire.generated import Failure
 
@@ -33,12 +33,13 @@ QUEUE_FRAMES = 64
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Pages of one layer for one holder: k and v of each page, [kv_heads, tokens, head_dim]."""
+    """Pages of one or more layers for one holder."""
 
     layer: int
     pages: tuple[IncomingPage, ...]
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+    parts: tuple[Tensor, ...]
+    """[kv_heads, tokens, head_dim] each, in the order of a frame's payload."""
+    layers: int = 1
 
 
 class Link:
@@ -107,7 +108,7 @@ class Link:
 
     def _send(self, connection: socket.socket, outbound: Outbound, frame: Outgoing) -> None:
         errand, shape = self._errand, self._errand.shape
-        payload = b"".join(raw_bytes(tensor) for tensor in (*frame.keys, *frame.values))
+        payload = packed(frame.parts)
         header = FrameHeader(
             request_id=errand.request_id,
             incarnation=errand.holder.incarnation,
@@ -119,6 +120,7 @@ class Link:
             head_dim=shape.head_dim,
             crc32=zlib.crc32(payload),
             move_id=errand.move_id,
+            layers=frame.layers,
         )
         while self._unanswered and not outbound.has_room(len(payload)):
             self._acknowledge(connection, outbound)

@@ -143,7 +143,7 @@ class _NixlOutbound:
     def has_room(self, size: int) -> bool:
         return self._slots_for(size) <= len(self._free) or self._slots_for(size) > len(self._addresses)
 
-    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes) -> None:
+    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes | memoryview) -> None:
         count = self._slots_for(len(payload))
         if count > len(self._free):
             self._under_way.append([])

@@ -11,6 +11,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.kv.pool import KvPool
 from csps_engine.scheduler.replica import IncomingPage
@@ -19,7 +21,7 @@ from csps_engine.transfer.link import Link, Outgoing
 from csps_engine.transfer.transport import Transport
 
 FRAME_BYTES = 2**20
-"""Pages of one layer travel together up to about this size."""
+"""Pages and layers travel together up to about this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,12 @@ class PageCopy:
     def _send(self, link: Link, done: int, count: int) -> None:
         route, span = self._route, range(done, done + count)
         pages = tuple(IncomingPage(route.first_page + i, route.targets[i], PAGE_TOKENS) for i in span)
-        for layer in range(self._pool.shape.layers):
-            stored = [self._pool.read(layer, route.sources[i], PAGE_TOKENS) for i in span]
-            link.submit(Outgoing(layer, pages, tuple(k for k, _ in stored), tuple(v for _, v in stored)))
+        shape = self._pool.shape
+        at_once = max(1, FRAME_BYTES // (count * shape.token_layer_bytes() * shape.page_tokens))
+        for first in range(0, shape.layers, at_once):
+            layers = range(first, min(first + at_once, shape.layers))
+            parts: list[Tensor] = []
+            for layer in layers:
+                stored = [self._pool.read(layer, route.sources[i], PAGE_TOKENS) for i in span]
+                parts += [part for column in zip(*stored, strict=True) for part in column]
+            link.submit(Outgoing(first, pages, tuple(parts), len(layers)))

@@ -56,7 +56,7 @@ class PushSink:
             frames.setdefault(rank_id, []).append((incoming, k[:, part], v[:, part]))
         for rank_id, parts in frames.items():
             pages, keys, values = zip(*parts, strict=True)
-            self._link(self._holders[rank_id]).submit(Outgoing(layer, pages, keys, values))
+            self._link(self._holders[rank_id]).submit(Outgoing(layer, pages, (*keys, *values)))
 
     def finish(self) -> None:
         """Say that the prompt's KV is all written."""

@@ -52,7 +52,7 @@ class PageStore:
         asked = (header.dtype, header.kv_heads, header.head_dim)
         if asked != (shape.dtype, shape.kv_heads, shape.head_dim):
             raise TransferBroken(f"KV of form {asked} does not fit this pool")
-        size = sum(page.tokens for page in header.pages) * shape.token_layer_bytes()
+        size = sum(page.tokens for page in header.pages) * shape.token_layer_bytes() * header.layers
         if not 0 < size <= MAX_PAYLOAD_BYTES or min(page.tokens for page in header.pages) < 1:
             raise TransferBroken(f"a payload of {size} bytes is out of bounds")
         return size
@@ -63,8 +63,11 @@ class PageStore:
             raise refuse("wrong_incarnation", f"this is incarnation {self.incarnation}")
         if zlib.crc32(payload) != header.crc32:
             raise refuse("bad_request", "crc32: the payload was damaged on its way")
+        layers = range(header.layer, header.layer + header.layers)
         if header.move_id:
-            self.replica.write_moved(header.move_id, header.layer, header.pages, lambda: self._store(header, payload))
+            self.replica.write_moved(header.move_id, layers, header.pages, lambda: self._store(header, payload))
+        elif len(layers) > 1:
+            raise refuse("bad_request", f"layers: {len(layers)} at once are only taken of pages that move")
         else:
             self.replica.write(
                 header.request_id, header.version, header.layer, header.pages, lambda: self._store(header, payload)
@@ -88,14 +91,16 @@ class PageStore:
 
     def _store(self, header: FrameHeader, payload: bytearray) -> None:
         flat = torch.frombuffer(payload, dtype=getattr(torch, header.dtype))
-        keys, values = flat.split(len(payload) // 2 // DTYPE_BYTES[header.dtype])
-        at = 0
-        for page in header.pages:
-            size = page.tokens * header.kv_heads * header.head_dim
-            shape = (header.kv_heads, page.tokens, header.head_dim)
-            k, v = _view(keys, at, size, shape), _view(values, at, size, shape)
-            self.pool.write(header.layer, page.slot, k, v)
-            at += size
+        halves = flat.split(len(payload) // (2 * header.layers) // DTYPE_BYTES[header.dtype])
+        for offset in range(header.layers):
+            keys, values = halves[2 * offset : 2 * offset + 2]
+            at = 0
+            for page in header.pages:
+                size = page.tokens * header.kv_heads * header.head_dim
+                shape = (header.kv_heads, page.tokens, header.head_dim)
+                k, v = _view(keys, at, size, shape), _view(values, at, size, shape)
+                self.pool.write(header.layer + offset, page.slot, k, v)
+                at += size
 
 
 class TransferServer:

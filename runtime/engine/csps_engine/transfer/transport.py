@@ -33,7 +33,7 @@ class Outbound(Protocol):
         """Whether a payload can go now; if not, it can once frames on their way are answered."""
         ...
 
-    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes) -> None:
+    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes | memoryview) -> None:
         """Send one frame; raises OSError, TransferBroken or Refused."""
         ...
 
@@ -76,7 +76,7 @@ class _TcpOutbound:
     def has_room(self, size: int) -> bool:
         return True
 
-    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes) -> None:
+    def send(self, connection: socket.socket, header: dict[str, Any], payload: bytes | memoryview) -> None:
         send_json(connection, header)
         connection.sendall(payload)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -136,10 +137,9 @@ class MovingPool(RuleBasedStateMachine):
             page = IncomingPage(ticket.first_page + offset, ticket.slots[offset], PAGE)
             # Of a move that ended, the slots may hold something else by now; the target refuses it.
             content = source.content(self.sources[ticket.move_id][offset])
+            store = partial(target.store, page.slot, content)
             try:
-                target.replica.write_moved(
-                    ticket.move_id, 0, [page], lambda slot=page.slot, content=content: target.store(slot, content)
-                )
+                target.replica.write_moved(ticket.move_id, range(1), [page], store)
             except Refused:
                 assert ticket.move_id not in {move.ask.move_id for move in self.moves.copying} - self.untold
                 return

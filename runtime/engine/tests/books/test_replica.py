@@ -127,7 +127,7 @@ def test_moved_pages_are_taken_by_their_target_while_the_move_lasts() -> None:
     stored: list[str] = []
     page = IncomingPage(2, 5, 64)
     target = moving_to(1)
-    target.write_moved("m", 0, [page], lambda: stored.append("stored"))
+    target.write_moved("m", range(1), [page], lambda: stored.append("stored"))
     assert stored == ["stored"]
     for replica, move, incoming in (
         (moving_to(0), "m", page),
@@ -137,10 +137,10 @@ def test_moved_pages_are_taken_by_their_target_while_the_move_lasts() -> None:
         (target, "m", IncomingPage(2, 5, 63)),
     ):
         with pytest.raises(Refused):
-            replica.write_moved(move, 0, [incoming], lambda: stored.append("wrong"))
+            replica.write_moved(move, range(1), [incoming], lambda: stored.append("wrong"))
     target.apply(Tick("idle", dropped=("m",)), 1)
     with pytest.raises(Refused):
-        target.write_moved("m", 0, [page], lambda: stored.append("late"))
+        target.write_moved("m", range(1), [page], lambda: stored.append("late"))
     assert stored == ["stored"]
 
 
