@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def model(model_file: Path) -> Llama:
 
 
 @pytest.fixture(scope="session")
-def oracle(model_file: Path, request: pytest.FixtureRequest) -> TransformersOracle:
-    cache = request.config.cache
-    assert cache is not None
-    return TransformersOracle(model_file, cache.mkdir("oracle"))
+def oracle(model_file: Path) -> TransformersOracle:
+    """Its answers lie where everything that is dear to make is kept."""
+    root = os.environ.get("CSPS_CACHE") or Path.home() / ".cache" / "csps"
+    folder = Path(root, "oracle")
+    folder.mkdir(parents=True, exist_ok=True)
+    return TransformersOracle(model_file, folder)

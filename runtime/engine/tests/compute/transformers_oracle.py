@@ -1,9 +1,10 @@
-"""What transformers computes for the test model: prompts, greedy continuations and logits, cached on disk."""
+"""What transformers computes for the test model: prompts, greedy continuations and logits, kept between runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,15 @@ class TransformersOracle:
         self._file = model_file
         self._cache = cache
         self._loaded: tuple[Any, Any] | None = None
-        self._identity = f"{transformers.__version__}:{model_file.name}:{model_file.stat().st_size}"
+        digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+        self._identity = f"{transformers.__version__}:{torch.__version__}:{digest}"
 
     def expect(self, text: str, tokens: int | None = None) -> Expected:
         """Continue `text`, cut to its first `tokens` tokens if that is given."""
         key = hashlib.sha256(json.dumps([self._identity, text, tokens, NEW_TOKENS]).encode()).hexdigest()[:24]
         path = self._cache / f"{key}.pt"
         if not path.exists():
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".{os.getpid()}")
             torch.save(self._compute(text, tokens), part)
             part.rename(path)
         stored = torch.load(path)
