@@ -20,7 +20,7 @@ _BITS = 8
 
 
 class Keys(NamedTuple):
-    """Keys and values of one KV head, [S, D] each."""
+    """Keys and values [S, D], of one KV head or of several one after another."""
 
     k: Tensor
     v: Tensor
@@ -59,15 +59,19 @@ class Rows:
         """Rows over all senders and KV heads."""
         self.bytes = self.tokens * row_bytes(packing)
 
+    def whole(self) -> list[Keys | None]:
+        """By sender: the rows of its KV heads one after another; None of a sender that sends nothing."""
+        return [
+            Keys(*self._packing.unpack(source, self._take[source], parts)) if parts else None
+            for source, parts in enumerate(self._arriving.wait())
+        ]
+
     def wait(self) -> list[list[Keys]]:
         """By sender, then by KV head; an empty list from a sender that sends nothing."""
         arrived: list[list[Keys]] = []
-        for source, (parts, counts) in enumerate(zip(self._arriving.wait(), self._counts, strict=True)):
-            if not parts:
-                arrived.append([])
-                continue
-            k, v = (part.split(counts) for part in self._packing.unpack(source, self._take[source], parts))
-            arrived.append([Keys(*pair) for pair in zip(k, v, strict=True)])
+        for keys, counts in zip(self.whole(), self._counts, strict=True):
+            by_head = zip(*(part.split(counts) for part in keys), strict=True) if keys is not None else ()
+            arrived.append([Keys(*pair) for pair in by_head])
         return arrived
 
 

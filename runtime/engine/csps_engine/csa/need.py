@@ -49,6 +49,7 @@ class Need(NamedTuple):
     enough: int
     """How many blocks, in this order, leave nearly all queries within the tolerance."""
     insisted: Tensor  # [C] bool, by block: whether a query alone would lose too much without it
+    share: Tensor  # [Q, C]: what each query is expected to give each block
 
 
 class Demand(NamedTuple):
@@ -67,7 +68,8 @@ def need(weights: Tensor, held: Tensor, demand: Demand) -> Need:
     queries, blocks = weights.shape
     if queries == 0 or blocks == 0:
         nothing = torch.zeros(blocks, device=weights.device)
-        return Need(torch.arange(blocks, device=weights.device), nothing, 0, nothing.bool())
+        order = torch.arange(blocks, device=weights.device)
+        return Need(order, nothing, 0, nothing.bool(), torch.zeros_like(weights))
     total = torch.logaddexp(weights.logsumexp(1), held)
     share = torch.exp(weights - total.unsqueeze(1))
     score = share.square().mean(0)
@@ -81,4 +83,4 @@ def need(weights: Tensor, held: Tensor, demand: Demand) -> Need:
     )
     place = min(queries, max(1, math.ceil(demand.served * queries)))
     insisted = share.amax(0) >= (demand.gamma if demand.tolerance < 1 else math.inf)
-    return Need(order, score, int(wanted.kthvalue(place).values), insisted)
+    return Need(order, score, int(wanted.kthvalue(place).values), insisted, share)

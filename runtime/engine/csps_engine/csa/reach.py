@@ -39,12 +39,19 @@ class Reach:
             (~given[: layout.visible(rank, source)]).nonzero().flatten() for source, given in enumerate(self._to_here)
         ]
         """Blocks by source."""
+        counts = torch.tensor([len(blocks) for blocks in self.candidates])
+        self.places = torch.arange(layout.ranks).repeat_interleave(counts), torch.cat(self.candidates)
+        """Source and block of every candidate, in order."""
 
     def unasked(self, kv_heads: int, device: torch.device) -> Pairing:
         """Sinks and recent blocks, of all KV heads."""
         give = [self._tokens(mask, self._rank, kv_heads, device) for mask in self._from_here]
         take = [self._tokens(mask, source, kv_heads, device) for source, mask in enumerate(self._to_here)]
         return give, take
+
+    def unasked_blocks(self, kv_heads: int, device: torch.device) -> list[Tensor]:
+        """What comes so, by source [K, its blocks]."""
+        return [mask.expand(kv_heads, -1).to(device) for mask in self._to_here]
 
     def early_unseen(self, device: torch.device) -> Tensor:
         """By candidate: whether queries of the own early chunk may not see it."""

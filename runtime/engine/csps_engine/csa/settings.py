@@ -43,6 +43,12 @@ class CsaSettings:
     """Share of the queries that the tolerance is kept for."""
     gamma: float = 0.1
     """A block to which any query gives this share of its attention, as its digest tells, is wanted in any case."""
+    skip_share: float = 0.05
+    """Share of its attention that a query may lose with the blocks that were fetched but that its tile does not read,
+    if each of them had as much as it may have: what is lost indeed is a hundredth of that."""
+    skip_weight: float = 1.0
+    """The same of values that are not read since their keys turned out to weigh little, over what a query holds
+    without them; a hundredth of it is lost indeed."""
     tolerances: tuple[tuple[float, ...], ...] = ()
     """Tolerance by layer and KV head, instead of one for all: what calibration found. 1: fetch nothing."""
     quality_floor: float = 0.98
@@ -77,7 +83,7 @@ class CsaSettings:
             raise CsaError(f"levels: each size must divide the next, not {sizes}")
         if self.block_tokens < 1 or PAGE_TOKENS % self.block_tokens != 0:
             raise CsaError(f"block_tokens must divide a page of {PAGE_TOKENS} tokens, not {self.block_tokens}")
-        for field in ("tolerance", "gamma", "quality_floor"):
+        for field in ("tolerance", "gamma", "skip_share", "skip_weight", "quality_floor"):
             if not 0 <= getattr(self, field) <= 1:
                 raise CsaError(f"{field} must be in [0, 1], not {getattr(self, field)}")
         if not 0 < self.served <= 1:

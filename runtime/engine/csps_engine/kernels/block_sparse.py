@@ -94,6 +94,11 @@ def plan(dtype: torch.dtype, size: int) -> Plan:
     return Plan(queries=128, warps=8 if size > 64 else 4, stages=2)
 
 
+def tile_queries(dtype: torch.dtype, size: int) -> int:
+    """Queries of one tile, which share a list."""
+    return plan(dtype, size).queries
+
+
 def attend_blocks(
     q: Tensor, positions: Tensor, keys: tuple[Tensor, Tensor], blocks: KeyBlocks, lists: BlockLists, block_tokens: int
 ) -> tuple[Tensor, Tensor]:

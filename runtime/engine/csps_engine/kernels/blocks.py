@@ -19,8 +19,8 @@ class KeyBlocks(NamedTuple):
 
 
 class BlockLists(NamedTuple):
-    """Which blocks each tile of queries reads. One list a KV head serves all tiles when L is 1."""
+    """Which blocks each tile of queries reads, by head or for all heads of a KV head. One serves all when L is 1."""
 
-    begin: Tensor  # [K, L] int32 into `block`
-    end: Tensor  # [K, L] int32
+    begin: Tensor  # [H or K, L] int32 into `block`
+    end: Tensor  # [H or K, L] int32
     block: Tensor  # [listed] int32

@@ -35,6 +35,7 @@ class Launchers:
     neediest: Callable[[Tensor, Tensor, Tensor], Tensor]
     expected_weight: Callable[[Tensor, Tensor, float, float], Tensor]
     attend_blocks: Callable[..., tuple[Tensor, Tensor]]
+    tile_queries: Callable[[torch.dtype, int], int]
     attend_pages: Callable[..., tuple[Tensor, Tensor]]
     merge_parts: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
     merge_pair: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]

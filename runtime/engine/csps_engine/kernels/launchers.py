@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from csps_engine.kernels.block_sparse import attend_blocks
+from csps_engine.kernels.block_sparse import attend_blocks, tile_queries
 from csps_engine.kernels.choice import Launchers
 from csps_engine.kernels.digest import digest
 from csps_engine.kernels.expected_weight import expected_weight
@@ -15,6 +15,7 @@ LAUNCHERS = Launchers(
     neediest=neediest,
     expected_weight=expected_weight,
     attend_blocks=attend_blocks,
+    tile_queries=tile_queries,
     attend_pages=attend_pages,
     merge_parts=merge_parts,
     merge_pair=merge_pair,

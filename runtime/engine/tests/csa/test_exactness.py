@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -13,9 +14,12 @@ from prompts import BARE, EVERYTHING, Layer, error, random_layer, run_sparse
 
 from csps_engine.attention.attend import attend
 from csps_engine.attention.partial import nothing
+from csps_engine.csa.arrival import arrange
 from csps_engine.csa.fetch import Keys
-from csps_engine.csa.join import join
+from csps_engine.csa.join import Reading, join
+from csps_engine.csa.layout import Layout
 from csps_engine.csa.settings import CsaSettings, Level
+from csps_engine.csa.worth import Tiles
 
 TOLERANCE = 1e-5
 
@@ -76,19 +80,24 @@ def test_disjoint_levels_together_give_dense_attention() -> None:
 
 def test_keys_may_arrive_in_any_order() -> None:
     draw = torch.Generator().manual_seed(3)
-    q = torch.randn(20, 4, 8, generator=draw)
-    rank, early = 1, 8
-    senders = [0, 2, 3]
+    early, late = 64, 70
+    layout = Layout(
+        [((0, 64), (448, 512)), ((64, 128), (384, 448)), ((128, 192), (320, 384)), ((192, 256), (256, 320))], BARE
+    )
+    reading = Reading(1, 2, Tiles(early, early + late, 64), None, -math.inf)
+    q = torch.randn(early + late, 4, 16, generator=draw)
     arrivals = []
-    for sender in senders:
-        keys = [Keys(torch.randn(n, 8, generator=draw), torch.randn(n, 8, generator=draw)) for n in (5, 0)]
-        arrivals.append([keys if s == sender else [] for s in range(4)])
-    local = attend(q, torch.randn(2, 20, 8, generator=draw), torch.randn(2, 20, 8, generator=draw), causal=True)
+    for sender in (0, 2, 3):
+        taken = [torch.rand(2, 4, generator=draw) < 0.5 for _ in range(4)]
+        rows = 32 * int(taken[sender].sum())
+        keys = Keys(*(torch.randn(rows, 16, generator=draw) for _ in range(2)))
+        arrivals.append(arrange([keys if s == sender else None for s in range(4)], taken, layout))
+    local = attend(q, *(torch.randn(2, early + late, 16, generator=draw) for _ in range(2)), causal=True)
     results = []
     for order in itertools.permutations(arrivals):
         held = local
-        for arrived in order:
-            held = join(held, q, arrived, rank, early)
+        for arrival in order:
+            held = join(held, q, arrival, reading)
         results.append(held)
     for result in results[1:]:
         torch.testing.assert_close(result.out, results[0].out, rtol=0, atol=TOLERANCE)
@@ -124,4 +133,4 @@ def test_scores_in_the_hundreds_give_finite_outputs(scale: float) -> None:
 def test_joining_nothing_changes_nothing() -> None:
     q = torch.randn(6, 4, 8)
     held = nothing(q)
-    assert join(held, q, [[], [], []], 1, 3) is held
+    assert join(held, q, None, Reading(1, 2, Tiles(3, 6, 64), None, -math.inf)) is held
