@@ -89,7 +89,7 @@ async function recipe(name: BaseName): Promise<RootfsRecipe> {
       return { name: "redis", suite: "trixie", packages: ["redis-server", "redis-tools"] };
     case "engine": {
       const finish = { key: `${ENGINE_WHEELS.join(" ")} without test programs`, apply: addEngineWheels };
-      return { name: "engine", suite: "trixie", packages: ENGINE_PACKAGES, finish };
+      return { name: "engine", suite: "trixie", packages: ENGINE_PACKAGES, bytecode: true, finish };
     }
     case "compiler":
       return { name: "compiler", suite: "trixie", packages: ["python3", "gcc", "libc6-dev"] };

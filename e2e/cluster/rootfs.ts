@@ -15,6 +15,8 @@ export interface RootfsRecipe {
   suite: "bookworm" | "trixie";
   /** Debian packages beyond debootstrap's smallest set. */
   packages: readonly string[];
+  /** Keeps Python's compiled files: without them every process compiles what it imports, torch for seconds. */
+  bytecode?: boolean;
   /** Changes to the tree before it is packed; `key` is part of the hash. */
   finish?: { key: string; apply: (tree: string) => Promise<void> };
 }
@@ -22,7 +24,7 @@ export interface RootfsRecipe {
 /** Mirror of Debian's packages; none: debootstrap's own default. */
 const MIRROR = process.env["CSPS_DEBIAN_MIRROR"];
 
-/** What an image never reads: documentation, translations, package lists, tests and compiled bytecode. */
+/** What an image never reads: documentation, translations, package lists. */
 const STRIPPED = [
   "usr/share/doc usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug",
   "var/cache/apt/* var/cache/debconf/* var/lib/apt/lists/* var/log/*",
@@ -50,12 +52,12 @@ export async function inChroot(tree: string, script: string, logFile?: string): 
   });
 }
 
-async function strip(tree: string): Promise<void> {
+async function strip(tree: string, bytecode: boolean): Promise<void> {
   const script = `
     cd "$1"
     rm -rf ${STRIPPED.join(" ")} etc/resolv.conf
     [ -d usr ] || exit 0
-    find usr -name __pycache__ -type d -prune -exec rm -rf {} +
+    ${bytecode ? "" : "find usr -name __pycache__ -type d -prune -exec rm -rf {} +"}
     if [ -d usr/lib/python3 ]; then find usr/lib/python3* -type d \\( -name tests -o -name test \\) -prune -exec rm -rf {} +; fi
     mkdir -p var/log var/cache/apt/archives/partial
   `;
@@ -87,6 +89,7 @@ async function minimalTar(suite: RootfsRecipe["suite"]): Promise<string> {
 /** The tar of a recipe's tree, built on first use. */
 export async function ensureRootfs(recipe: RootfsRecipe): Promise<string> {
   const texts = [recipe.suite, recipe.packages.join(" "), STRIPPED.join(" "), recipe.finish?.key ?? ""];
+  if (recipe.bytecode === true) texts.push("bytecode");
   const folder = await cachedFolder(`rootfs-${recipe.name}`, await contentKey({ texts }), async (target) => {
     const minimal = await minimalTar(recipe.suite);
     const tree = join(target, "tree");
@@ -98,7 +101,7 @@ export async function ensureRootfs(recipe: RootfsRecipe): Promise<string> {
         await inChroot(tree, install, join(target, "log"));
       }
       await recipe.finish?.apply(tree);
-      await strip(tree);
+      await strip(tree, recipe.bytecode === true);
       await run("tar", ["-C", tree, "--numeric-owner", "-cf", join(target, "rootfs.tar"), "."]);
       await rm(tree, { recursive: true });
     });

@@ -10,12 +10,12 @@ import {
   expectWhole,
   healed,
   killProcesses,
+  LONG_LIVED,
   type Outcome,
   operatorPods,
   seconds,
   stream,
   streamsThrough,
-  TALKATIVE,
 } from "./faults.ts";
 import type { Completion } from "./gateway.ts";
 import { isReady, type Pod } from "./objects.ts";
@@ -111,9 +111,15 @@ test("a stopped node is survived and its ranks return", { timeout: 15 * MINUTE }
   await healed(stoppedMs, 6 * MINUTE);
 });
 
+/** Also what the kubelet would make of it in its own time: a rank goes only when there is room elsewhere. */
 async function giveGpus(node: string, count: number): Promise<void> {
-  const path = `/status/capacity/${GPU_RESOURCE.replace("/", "~1")}`;
-  const patch = JSON.stringify([{ op: "add", path, value: String(count) }]);
+  const patch = JSON.stringify(
+    ["capacity", "allocatable"].map((list) => ({
+      op: "add",
+      path: `/status/${list}/${GPU_RESOURCE.replace("/", "~1")}`,
+      value: String(count),
+    })),
+  );
   await kubectl(["patch", "node", node, "--subresource=status", "--type=json", "-p", patch]);
 }
 
@@ -128,8 +134,7 @@ test(
     if (leaves === undefined || elsewhere === undefined || cordoned === undefined)
       throw new Error("there are no two decode ranks on nodes");
     const pool = await openPool(world.deployment);
-    const long = { ...TALKATIVE, maxTokens: 2 * TALKATIVE.maxTokens };
-    const calm = await stream(door.url, long);
+    const calm = await stream(door.url, LONG_LIVED);
     // Every other GPU is taken: the rank needs one to go to.
     await giveGpus(elsewhere, 2 * GPUS_PER_WORKER);
     try {
@@ -142,7 +147,7 @@ test(
       };
       let outcomes: readonly Outcome[] = [];
       const moves = await movesDuring(pool, async () => {
-        outcomes = await streamsThrough(door.url, fault, long);
+        outcomes = await streamsThrough(door.url, fault, LONG_LIVED);
       });
       expectWhole(outcomes, calm);
       for (const outcome of outcomes) expect(outcome).toMatchObject({ completion: { recoveries: 0 } });

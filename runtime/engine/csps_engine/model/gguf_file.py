@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGML_QUANT_SIZES, GGUFReader, ReaderTensor
+from gguf import GGML_QUANT_SIZES, ReaderTensor
 from gguf.quants import dequantize
 from torch import Tensor
 
 from csps_engine.model.config import ModelConfig, ModelError, RopeScaling
 from csps_engine.model.gguf_blocks import block_weights, take_apart
+from csps_engine.model.gguf_reader import QuickReader
 from csps_engine.model.packed_matrix import Groups
 from csps_engine.model.rope import yarn_magnitude
 from csps_engine.model.tensor_names import Part, TensorNames
@@ -49,7 +50,7 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._reader = GGUFReader(path)
+            self._reader = QuickReader(path)
             self._tensors: dict[str, ReaderTensor] = {tensor.name: tensor for tensor in self._reader.tensors}
         except (ValueError, IndexError, KeyError, TypeError, ArithmeticError, OSError, MemoryError) as error:
             raise ModelError(f"{path.name} is not a whole GGUF file: {error}") from error
