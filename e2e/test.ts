@@ -8,7 +8,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { stages } from "./suite/stages.ts";
-import { add, type Count, NONE } from "./suite/stage.ts";
+import { batches, inLanes } from "./suite/lanes.ts";
+import { add, type Count, NONE, type Stage } from "./suite/stage.ts";
 
 const HELP = `usage: npm test -- [--only STAGE[,STAGE...]] [--list]
 
@@ -25,8 +26,29 @@ const options = parseArgs({
   options: { only: { type: "string" }, list: { type: "boolean" }, help: { type: "boolean", short: "h" } },
 }).values;
 
+/** Light stages at a time. */
+const LANES = 2;
+
 function seconds(since: number): string {
   return `${((Date.now() - since) / 1000).toFixed(0)} s`;
+}
+
+/** Runs a stage and prints how it ended; what it throws is one failure. */
+async function report(stage: Stage): Promise<Count> {
+  const began = Date.now();
+  let count: Count;
+  try {
+    count = await stage.run();
+  } catch (error) {
+    console.error(
+      `${stage.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+    count = { ...NONE, failed: 1 };
+  }
+  const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
+  const good = `${count.passed} of ${count.passed + count.failed} good`;
+  console.log(`== ${stage.name}: ${good}${skipped}, ${seconds(began)}`);
+  return count;
 }
 
 async function main(): Promise<number> {
@@ -50,27 +72,13 @@ async function main(): Promise<number> {
   }
   const chosen = all.filter((stage) => wanted?.includes(stage.name) ?? true);
   const began = Date.now();
+  const run = async (stage: Stage): Promise<Count> => {
+    const place = `${chosen.indexOf(stage) + 1}/${chosen.length}`;
+    console.log(`\n== ${place} ${stage.name} (needs ${stage.needs}; ${seconds(began)} so far)`);
+    return await report(stage);
+  };
   let total: Count = NONE;
-  for (const [index, stage] of chosen.entries()) {
-    const stageBegan = Date.now();
-    console.log(
-      `\n== ${index + 1}/${chosen.length} ${stage.name} (needs ${stage.needs}; ${seconds(began)} so far)`,
-    );
-    let count: Count;
-    try {
-      count = await stage.run();
-    } catch (error) {
-      console.error(
-        `${stage.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      );
-      count = { ...NONE, failed: 1 };
-    }
-    total = add(total, count);
-    const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
-    console.log(
-      `== ${stage.name}: ${count.passed} of ${count.passed + count.failed} good${skipped}, ${seconds(stageBegan)}`,
-    );
-  }
+  for (const batch of batches(chosen)) total = (await inLanes(LANES, batch, run)).reduce(add, total);
   console.log(`\nthe whole run took ${seconds(began)}`);
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : "";
   console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);

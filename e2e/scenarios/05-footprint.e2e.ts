@@ -6,6 +6,8 @@ import { get, healthy, kubectl, rankPods, world } from "./world.ts";
 
 const MIB = 2 ** 20;
 const MINUTE = 60_000;
+/** Some of the kubelet's measurements lie in it; each tells its own time. */
+const IDLE_MS = 30_000;
 
 const summary = z.object({
   pods: z.array(
@@ -67,7 +69,7 @@ test("the operator uses at most 150 MiB and, idle, under 0.02 core", { timeout: 
   const measure = (): Promise<Usage> =>
     usage(pod.spec.nodeName ?? "", world.operatorNamespace, pod.metadata.name);
   const before = await measure();
-  await sleep(MINUTE);
+  await sleep(IDLE_MS);
   const after = await measure();
   const cores = (after.cpuNanoSeconds - before.cpuNanoSeconds) / 1e6 / (after.time - before.time);
   console.log(`   operator: ${(after.workingSetBytes / MIB).toFixed(0)} MiB, ${cores.toFixed(4)} core`);

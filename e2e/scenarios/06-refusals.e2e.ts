@@ -58,7 +58,11 @@ test("an impossible deployment is refused by the API server with the field and t
 
 test("a deleted deployment leaves nothing behind", { timeout: 4 * MINUTE }, async () => {
   const text = await readFile(join(import.meta.dirname, "..", "..", "manifests", "quickstart.yaml"), "utf8");
-  const rank = { resources: { requests: { cpu: "50m", memory: "64Mi" } } };
+  // A rank that is still starting hears no signal: it is not worth a minute's wait.
+  const rank = {
+    resources: { requests: { cpu: "50m", memory: "64Mi" } },
+    terminationGracePeriodSeconds: 5,
+  };
   const object = load(text) as { metadata: { name: string }; spec: Record<string, Record<string, unknown>> };
   object.metadata.name = NAME;
   // Without GPUs, which the deployment that is served has all of.

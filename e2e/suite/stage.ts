@@ -21,6 +21,8 @@ export interface Command {
 export interface Stage {
   readonly name: string;
   readonly needs: string;
+  /** Keeps one core busy and nothing waiting: the stages next to it that do so too may run at the same time. */
+  readonly light?: boolean;
   /** Runs the stage; a thrown error is one failed check. */
   run(): Promise<Count>;
 }
@@ -65,6 +67,7 @@ export function check(name: string, needs: string, command: Command): Stage {
   return {
     name,
     needs,
+    light: true,
     run: async () => ((await execute(command)) === 0 ? { ...NONE, passed: 1 } : { ...NONE, failed: 1 }),
   };
 }

@@ -26,6 +26,7 @@ export function stages(root: string, reports: string): Stage[] {
   const python = (name: string, argv: string[], deadlineMs: number): Stage => ({
     name,
     needs: "the Python environment",
+    light: true,
     run: async () => {
       const env = await pythonEnv();
       return await check(name, "", { argv: [env.python, ...argv], cwd: engine, deadlineMs }).run();
@@ -36,10 +37,17 @@ export function stages(root: string, reports: string): Stage[] {
   const kernelReport = join(reports, "kernels.xml");
   const clusterReport = join(reports, "cluster.json");
   return [
-    tool("typecheck", "nothing", [bin("tsc"), "--noEmit"]),
     tool("lint", "nothing", [bin("eslint"), ".", "--max-warnings", "0"]),
+    tool("typecheck", "nothing", [bin("tsc"), "--noEmit"]),
     tool("format", "nothing", [bin("prettier"), "--check", "--log-level", "warn", "."]),
     tool("verify", "nothing", [bin("node"), "crds/generate/main.ts", "--check"]),
+    python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
+    python("mypy", ["-m", "mypy"], 5 * MINUTE),
+    python(
+      "imports",
+      ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+      2 * MINUTE,
+    ),
     runner("typescript", "etcd, kube-apiserver and redis-server", typescriptReport, countVitest, async () => {
       await ensureRedis();
       // Compiled here when nothing is cached: no test's hook has the minutes that it takes.
@@ -56,13 +64,6 @@ export function stages(root: string, reports: string): Stage[] {
         deadlineMs: 20 * MINUTE,
       };
     }),
-    python("ruff", ["-m", "ruff", "check", "."], 2 * MINUTE),
-    python("mypy", ["-m", "mypy"], 5 * MINUTE),
-    python(
-      "imports",
-      ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
-      2 * MINUTE,
-    ),
     runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
       await ensureRedis();
       await ensureCompiler();
