@@ -146,9 +146,11 @@ export const autoscaling = z
       .min(0)
       .max(86_400)
       .default(300)
-      .describe("A smaller size must have been enough for so long; doubles with each reversal"),
+      .describe(
+        "A smaller size must have been enough for so long; twice as long for half an hour after a reversal, unless load has a season",
+      ),
     intervalSeconds: z.int().min(1).max(600).default(15).describe("Time between two decisions"),
-    windowSeconds: z.int().min(2).max(3_600).default(60).describe("Demand is counted over so long"),
+    windowSeconds: z.int().min(2).max(3_600).default(300).describe("Demand is counted over so long"),
     queueDrainSeconds: z
       .int()
       .min(1)

@@ -2,9 +2,9 @@
 import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
 import type { RankState } from "../../runtime/wire/schema/membership.ts";
 import type { CSPSDeployment } from "../kube/object.ts";
-import { demandOf, isIdle } from "../planning/autoscaling/demand.ts";
+import { demandOf, isIdle, promptTokensPerSecond } from "../planning/autoscaling/demand.ts";
 import { learn, type ModelFacts, notYetLearned, profileOf } from "../planning/autoscaling/learn.ts";
-import { lookedAt, outlookRatio } from "../planning/autoscaling/outlook.ts";
+import { foresee, lookedAt } from "../planning/autoscaling/outlook.ts";
 import { quorum, scalingPolicy } from "../planning/autoscaling/policy.ts";
 import { type GatewayReading, growthOf } from "../planning/autoscaling/reading.ts";
 import type { Demand, ScalingInput, Size } from "../planning/scaling/decision.ts";
@@ -55,19 +55,20 @@ export function scalingInput(context: AutoscalerContext, subject: Subject, look:
 
 function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number): void {
   const windowMs = spec.autoscaling.windowSeconds * 1000;
-  const arrived = { tokens: 0, squaredTokens: 0 };
+  const sum = { prompts: 0, tokens: 0, squaredTokens: 0 };
   for (const reading of look.readings) {
     const before = memory.readings.get(reading.podUid)?.at(-1);
     keepReading(memory, reading, windowMs);
     if (before === undefined) continue;
-    for (const { tokens, squared } of Object.values(growthOf([before, reading])?.classes ?? {})) {
-      arrived.tokens += tokens;
-      arrived.squaredTokens += squared;
+    for (const one of Object.values(growthOf([before, reading])?.classes ?? {})) {
+      sum.prompts += one.arrived;
+      sum.tokens += one.tokens;
+      sum.squaredTokens += one.squared;
     }
   }
   const present = new Set(look.gateways.map(({ metadata }) => metadata.uid));
   for (const uid of [...memory.readings.keys()]) if (!present.has(uid)) memory.readings.delete(uid);
-  memory.outlook = lookedAt(memory.outlook, arrived, nowMs);
+  memory.outlook = lookedAt(memory.outlook, sum, nowMs);
   // Of the last step only: a window that reaches far back would keep an idle deployment awake for its length.
   const lastTwo = [...memory.readings.values()].map((readings) => readings.slice(-2));
   if (!isIdle(lastTwo)) memory.askedMs = nowMs;
@@ -103,13 +104,16 @@ function demandNow(
     (sum, { poolPagesTotal, poolPagesFree }) => sum + poolPagesTotal - poolPagesFree,
     0,
   );
-  return demandOf({
+  const demand = demandOf({
     classes: scalingPolicy(spec).classes,
     byPod,
     gateways: look.gateways.length,
     liveContextTokens: pages * (pools[0]?.pageTokens ?? 0),
-    forecastRatio: outlookRatio(memory.outlook, memory.leadSeconds),
   });
+  if (demand === undefined) return undefined;
+  const { leadSeconds, outlook } = memory;
+  const tokensPerSecond = promptTokensPerSecond(demand);
+  return { ...demand, ...foresee(outlook, { leadSeconds, tokensPerSecond }) };
 }
 
 function samplesOf(

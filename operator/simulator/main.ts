@@ -118,7 +118,7 @@ function run(): void {
   if (values.scaled === true) {
     const { cost } = shape;
     const prepared = prepare({ title: trace.name, trace, cost, objectives });
-    const autoscaler = plannedAutoscaler(cost, prepared.policy, prepared.startupSeconds);
+    const autoscaler = plannedAutoscaler(cost, prepared.policy, prepared);
     tell(simulateScaled({ ...prepared, autoscaler }));
   } else {
     const policies = (values.policy ?? servingPolicies).map(policyNamed);

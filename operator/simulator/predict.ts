@@ -66,10 +66,12 @@ export function predict(spec: CSPSDeploymentSpec, trace: Trace, accelerator: str
   const size = sizeInForce(spec, undefined);
   const scaled = isScaled(spec);
   const objectives = objectivesOf(policy);
-  const autoscaler = scaled ? plannedAutoscaler(cost, policy, startupSeconds) : fixedSize("as stated", size);
+  const { intervalSeconds: everySeconds, windowSeconds } = spec.autoscaling;
+  const pace = { everySeconds, startupSeconds };
+  const autoscaler = scaled ? plannedAutoscaler(cost, policy, pace) : fixedSize("as stated", size);
   const most = scaled ? countBounds(spec).decodeRanks.max : size.decodeRanks;
   const bounds = { ...policy.bounds, decodeRanks: { ...policy.bounds.decodeRanks, max: most } };
-  const run = { trace, cost, autoscaler, start: size, startupSeconds, objectives };
+  const run = { trace, cost, autoscaler, start: size, startupSeconds, windowSeconds, objectives };
   const report = simulateScaled({ ...run, policy: { ...policy, bounds } });
   const { ttftSeconds, tbtSeconds, attainment, gpuHours, refused, stuck } = report;
   const requests = trace.requests.length;

@@ -27,7 +27,7 @@ function steady(rate: number, seconds: number, seed: number, fromSeconds = 0): r
 function playScaled(requests: readonly TraceRequest[], autoscaler?: Autoscaler) {
   const trace = { name: "made", synthetic: true, requests: fromStart(requests) };
   const prepared = prepare({ title: "made", trace, cost, objectives });
-  const planned = plannedAutoscaler(cost, prepared.policy, prepared.startupSeconds);
+  const planned = plannedAutoscaler(cost, prepared.policy, prepared);
   return simulateScaled({ ...prepared, autoscaler: autoscaler ?? planned });
 }
 

@@ -1,4 +1,9 @@
-/** What the autoscalers are compared on: a trace, a profile, its objectives, the least and most that may run. */
+/**
+ * What the autoscalers are compared on: a trace, a profile, its objectives, the least and most that may run. What a
+ * deployment leaves to the operator is as the operator has it.
+ */
+import { autoscaling } from "../../crds/schema/autoscaling.ts";
+import { consolidation, utilisation } from "../planning/autoscaling/policy.ts";
 import { kvTokensOfRank, minimumDegree } from "../planning/cost/memory.ts";
 import type { CostProfile } from "../planning/cost/profile.ts";
 import { noMemory, type Demand, type ScalingPolicy, type Size } from "../planning/scaling/decision.ts";
@@ -24,11 +29,16 @@ export interface Prepared extends Scenario {
   /** What the planner gives for the first five minutes: every autoscaler starts from it, as from a day that began before. */
   readonly start: Size;
   readonly startupSeconds: number;
+  /** Time between two decisions of the operator. */
+  readonly everySeconds: number;
+  /** Demand is counted over so long. */
+  readonly windowSeconds: number;
 }
 
 const most = 64;
 const firstSeconds = 300;
 const kvShare = 0.95;
+const defaults = autoscaling.parse({});
 
 export function prepare(scenario: Scenario): Prepared {
   const { trace, cost, objectives } = scenario;
@@ -50,15 +60,16 @@ export function prepare(scenario: Scenario): Prepared {
       gpuBudget: 2 * most * groupSize * cost.tensorDegree,
       ratio: { min: 0, max: most * groupSize },
     },
-    utilisation: 0.9,
-    consolidation: 0.95,
-    drainSeconds: 60,
-    stabilizationMs: 300_000,
-    maxSampleAgeMs: 30_000,
+    utilisation,
+    consolidation,
+    drainSeconds: defaults.queueDrainSeconds,
+    stabilizationMs: defaults.stabilizationSeconds * 1000,
+    maxSampleAgeMs: defaults.maxSampleAgeSeconds * 1000,
     quorum: 1,
   };
   const start = sizeFor(cost, policy, least, firstDemand(policy, trace));
-  return { ...scenario, policy, bounds, least, start, startupSeconds: 60 };
+  const { intervalSeconds: everySeconds, windowSeconds } = defaults;
+  return { ...scenario, policy, bounds, least, start, startupSeconds: 60, everySeconds, windowSeconds };
 }
 
 export function sizeFor(cost: CostProfile, policy: ScalingPolicy, current: Size, demand: Demand): Size {

@@ -23,6 +23,8 @@ export interface ScalingRun {
   readonly policy: ScalingPolicy;
   readonly start: Size;
   readonly startupSeconds: number;
+  /** Demand is counted over so long. */
+  readonly windowSeconds: number;
   readonly objectives: Objectives;
   /** The run is given up once its attainment can't reach so much. */
   readonly leastAttainment?: number;
@@ -41,6 +43,7 @@ export function simulateScaled(run: ScalingRun): ScaledReport {
     classes: policy.classes,
     mostDecodeRanks: policy.bounds.decodeRanks.max,
     startupSeconds: run.startupSeconds,
+    windowSeconds: run.windowSeconds,
     assumedOutputTokens: 300,
   };
   const system = new ScaledSystem(shape, events, outcomes);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { LengthClass } from "../scaling/decision.ts";
 import { demandOf, isIdle } from "./demand.ts";
-import { lookedAt, noOutlook, outlookRatio, stretchMs } from "./outlook.ts";
+import { foresee, lookedAt, noOutlook, type Outlook, stretchMs } from "./outlook.ts";
 import { quantileOf } from "./reading.ts";
 import { aReading, type ReadingShape } from "./testing/readings.ts";
 
@@ -9,7 +9,7 @@ const classes: readonly LengthClass[] = [{ name: "all", upToTokens: 8_192, ttftS
 
 function demand(byPod: readonly (readonly ReadingShape[])[], gateways = byPod.length) {
   const readings = byPod.map((shapes) => shapes.map(aReading));
-  return demandOf({ classes, byPod: readings, gateways, liveContextTokens: 900, forecastRatio: 1 });
+  return demandOf({ classes, byPod: readings, gateways, liveContextTokens: 900 });
 }
 
 describe("demand from counters", () => {
@@ -108,7 +108,7 @@ describe("demand from counters", () => {
       })),
     };
     const byPod = [[before, { ...after, output: before.output, classes: { all: mixed } }]];
-    const found = demandOf({ classes, byPod, gateways: 1, liveContextTokens: 0, forecastRatio: 1 });
+    const found = demandOf({ classes, byPod, gateways: 1, liveContextTokens: 0 });
     expect(found?.classes[0]).toMatchObject({ meanTokens: 1_000, meanSquareTokens: 1_000_000 });
     expect(found?.classes[0]?.p90Tokens).toBeGreaterThanOrEqual(1_000);
     // No answer ended in the window: their lengths are those of before.
@@ -168,29 +168,63 @@ describe("who asks", () => {
 
 describe("the outlook", () => {
   /** Prompts of `length` tokens. */
-  const arrived = (tokens: number, length = 1) => ({ tokens, squaredTokens: tokens * length });
+  const arrived = (tokens: number, length = 1) => ({
+    prompts: tokens / length,
+    tokens,
+    squaredTokens: tokens * length,
+  });
   const after = (stretches: readonly number[], length = 1) =>
     stretches.reduce(
       (outlook, tokens, index) => lookedAt(outlook, arrived(tokens, length), index * stretchMs),
       noOutlook(0),
     );
+  /** Over a demand that was counted in the last ten whole stretches. */
+  const ratio = (outlook: Outlook, leadSeconds: number) => {
+    const recent = outlook.stretches.slice(-11, -1);
+    const tokens = recent.reduce((sum, one) => sum + one.tokens, 0);
+    const tokensPerSecond = tokens / ((recent.length * stretchMs) / 1000);
+    return foresee(outlook, { leadSeconds, tokensPerSecond }).forecastRatio;
+  };
 
   it("predicts nothing from little, and no growth from steady arrivals", () => {
-    expect(outlookRatio(after([1, 100, 1_000]), 120)).toBe(1);
-    expect(outlookRatio(after(Array.from({ length: 40 }, () => 500)), 120)).toBeCloseTo(1, 1);
+    expect(ratio(after([1, 100, 1_000]), 120)).toBe(1);
+    expect(ratio(after(Array.from({ length: 40 }, () => 500)), 120)).toBeCloseTo(1, 1);
   });
 
   it("sees a rise before it is there", () => {
-    expect(
-      outlookRatio(after(Array.from({ length: 40 }, (_, index) => 100 + 50 * index)), 120),
-    ).toBeGreaterThan(1.1);
+    expect(ratio(after(Array.from({ length: 40 }, (_, index) => 100 + 50 * index)), 120)).toBeGreaterThan(
+      1.1,
+    );
   });
 
   it("keeps room for bursts like those before, and none for what chance makes of a few long prompts", () => {
     const bursts = Array.from({ length: 40 }, (_, index) => (index % 5 < 1 ? 4_000 : 1_000));
-    expect(outlookRatio(after(bursts, 10), 60)).toBeGreaterThan(2);
+    expect(ratio(after(bursts, 10), 60)).toBeGreaterThan(2);
     // Four prompts in one stretch and one in the others.
-    expect(outlookRatio(after(bursts, 1_000), 60)).toBe(1);
+    expect(ratio(after(bursts, 1_000), 60)).toBe(1);
+  });
+
+  it("keeps room for a burst when its season brings it, and none before and after", () => {
+    const seasons = (steps: number) =>
+      after(
+        Array.from({ length: steps }, (_, step) => (step % 20 < 3 ? 10_000 : 1_000)),
+        10,
+      );
+    // The last stretch is under way: the next whole one is the 19th of the fourth season, the 1st of the fifth, ...
+    expect(ratio(seasons(76), 60)).toBe(1);
+    expect(ratio(seasons(79), 60)).toBeGreaterThan(5);
+    expect(ratio(seasons(96), 60)).toBe(1);
+  });
+
+  it("predicts an amount: less of it is a larger share of a smaller present", () => {
+    const bursts = after(
+      Array.from({ length: 40 }, (_, index) => (index % 5 < 1 ? 4_000 : 1_000)),
+      10,
+    );
+    const over = (tokensPerSecond: number) =>
+      foresee(bursts, { leadSeconds: 60, tokensPerSecond }).forecastRatio;
+    expect(over(25) / over(50)).toBeCloseTo(2, 9);
+    expect(over(0)).toBe(1);
   });
 
   it("counts stretches without a look as empty", () => {

@@ -13,14 +13,13 @@ export interface DemandFacts {
   readonly gateways: number;
   /** Tokens in the pool's KV now. */
   readonly liveContextTokens: number;
-  readonly forecastRatio: number;
 }
 
 /** Answers are taken to be so long until one has ended. */
 const assumedOutputTokens = 256;
 const tail = 0.9;
 
-/** @returns undefined while no pod has been read twice. */
+/** Of the present, without a forecast. @returns undefined while no pod has been read twice. */
 export function demandOf(facts: DemandFacts): Demand | undefined {
   const grown = facts.byPod.flatMap((readings) => growthOf(readings) ?? []);
   if (grown.length === 0) return undefined;
@@ -38,7 +37,7 @@ export function demandOf(facts: DemandFacts): Demand | undefined {
       ...lengthsOf(one, total, latest),
     };
   });
-  return { classes, decode: decodeDemand(facts, classes, total, latest), forecastRatio: facts.forecastRatio };
+  return { classes, decode: decodeDemand(facts, classes, total, latest), forecastRatio: 1 };
 }
 
 /** Each pod over its own time: one that is new has been seen for less. */
@@ -109,6 +108,11 @@ function sumOutput(latest: readonly GatewayReading[]): Growth["output"] {
     count: latest.reduce((sum, { output }) => sum + output.count, 0),
     tokens: latest.reduce((sum, { output }) => sum + output.tokens, 0),
   };
+}
+
+/** Tokens of prompts that arrive in a second, by a demand. */
+export function promptTokensPerSecond({ classes }: Pick<Demand, "classes">): number {
+  return classes.reduce((sum, one) => sum + one.arrivalsPerSecond * one.meanTokens, 0);
 }
 
 /** Whether anybody asks: something arrived in the window, or is here now. */

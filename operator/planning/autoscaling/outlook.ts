@@ -3,10 +3,16 @@
  *
  * Prompts that come one by one, in no concert, make the tokens of a stretch stray by sqrt(sum of squared lengths). A
  * prediction counts only beyond three times its standard error: what is within it, the planner's queue has counted already.
+ *
+ * Seasons are found in the numbers of prompts, as one very long prompt hides what all others do. Where load has a season,
+ * the recent peak says nothing more: a burst that is not due is not kept room for.
  */
-import { forecastRatio, kalmanForecast, recentPeak, seasonalNaive, seasonOf } from "../scaling/forecast.ts";
+import type { Demand } from "../scaling/decision.ts";
+import { forecastRatio, kalmanForecast, recentPeak } from "../scaling/forecast.ts";
+import { seasonalPeak, seasonOf } from "../scaling/season.ts";
 
 export interface Arrived {
+  readonly prompts: number;
   readonly tokens: number;
   /** Sum of the squares of the prompts' lengths. */
   readonly squaredTokens: number;
@@ -24,12 +30,14 @@ const mostStretches = 2_880;
 const presentStretches = 10;
 const noise = { observation: 1, level: 0.05, trend: 0.0002 };
 const mostRatio = 12;
+/** A burst may come a little before it is due, and begins amid a stretch. */
+const seasonSlack = 2;
 const peakStretches = 20;
 /** Predictions below so many times the present are noise, which the planner's margins hold. */
 const leastRatio = 1.1;
 
 const noiseDeviations = 3;
-const nothing: Arrived = { tokens: 0, squaredTokens: 0 };
+const nothing: Arrived = { prompts: 0, tokens: 0, squaredTokens: 0 };
 
 export function noOutlook(nowMs: number): Outlook {
   return { stretches: [], stretchBeganMs: nowMs };
@@ -53,6 +61,7 @@ export function lookedAt(outlook: Outlook, arrived: Arrived, nowMs: number): Out
 function sum(all: readonly Arrived[]): Arrived {
   return all.reduce(
     (total, one) => ({
+      prompts: total.prompts + one.prompts,
       tokens: total.tokens + one.tokens,
       squaredTokens: total.squaredTokens + one.squaredTokens,
     }),
@@ -60,11 +69,21 @@ function sum(all: readonly Arrived[]): Arrived {
   );
 }
 
-/** Predicted arrivals over present ones when ranks take so long to serve; 1 while too little was seen. */
-export function outlookRatio(outlook: Outlook, leadSeconds: number): number {
+export interface Present {
+  /** Ranks that are asked for now serve after so long. */
+  readonly leadSeconds: number;
+  /** Of the demand that the ratio is to multiply, over its own window. */
+  readonly tokensPerSecond: number;
+}
+
+/** Predicted arrivals over present ones, 1 while too little was seen; and whether they have a season. */
+export function foresee(
+  outlook: Outlook,
+  { leadSeconds, tokensPerSecond }: Present,
+): Required<Pick<Demand, "forecastRatio" | "seasonal">> {
   const complete = outlook.stretches.slice(0, -1);
   const recent = complete.slice(-presentStretches);
-  if (recent.length < presentStretches) return 1;
+  if (recent.length < presentStretches) return { forecastRatio: 1, seasonal: false };
   const total = sum(recent);
   const present = total.tokens / recent.length;
   const deviation = Math.sqrt(total.squaredTokens / recent.length);
@@ -72,13 +91,24 @@ export function outlookRatio(outlook: Outlook, leadSeconds: number): number {
     value !== undefined && value > present + noiseDeviations * error * deviation ? value : undefined;
   const series = complete.map(({ tokens }) => tokens);
   const ahead = Math.max(1, Math.ceil((leadSeconds * 1000) / stretchMs));
-  const season = seasonOf(series);
-  const seasonal = season === undefined ? undefined : seasonalNaive(series, season, ahead);
   const trend = kalmanForecast(series, ahead, noise);
+  const seasonal = seasonalTokens(complete, ahead + seasonSlack);
   const predictions = [
-    certain(seasonal),
     certain(trend?.value, trend?.error),
-    certain(recentPeak(series, peakStretches)),
+    certain(seasonal ?? recentPeak(series, peakStretches)),
   ];
-  return forecastRatio(present, predictions, mostRatio, leastRatio);
+  const base = (tokensPerSecond * stretchMs) / 1000;
+  return {
+    forecastRatio: forecastRatio(base, predictions, mostRatio, leastRatio),
+    seasonal: seasonal !== undefined,
+  };
+}
+
+/** Of the fullest stretch ahead; undefined where load has no season. */
+function seasonalTokens(complete: readonly Arrived[], ahead: number): number | undefined {
+  const prompts = complete.map((one) => one.prompts);
+  const season = seasonOf(prompts);
+  if (season === undefined) return undefined;
+  const all = sum(complete);
+  return (seasonalPeak(prompts, season, ahead) * all.tokens) / all.prompts;
 }

@@ -6,9 +6,9 @@ import { countBounds } from "./force.ts";
 type Spec = Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling" | "slo" | "model">;
 
 /** Planned work fills at most so much of the groups' time. */
-const utilisation = 0.75;
+export const utilisation = 0.9;
 /** A smaller size is taken only if it holds so much of the objectives. */
-const consolidation = 0.8;
+export const consolidation = 0.95;
 /** So many of the pods must have told of themselves lately. */
 export const quorum = 0.67;
 

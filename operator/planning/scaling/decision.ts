@@ -90,6 +90,8 @@ export interface Demand {
   readonly decode: DecodeDemand;
   /** Predicted arrivals over present ones; at most 1 has no effect. */
   readonly forecastRatio: number;
+  /** Load repeats itself, and the forecast knows when it comes again. */
+  readonly seasonal?: boolean;
 }
 
 export type Direction = "up" | "down";

@@ -2,7 +2,7 @@
  * What arrivals will be when a pod that is asked for now serves. Three views, the largest counts:
  *
  *   recent peak      the 9th of ten recent values: load that came in bursts will do so again
- *   seasonal naive   the value one season before the time that is predicted
+ *   season           what the same steps of the seasons before brought (season.ts); in place of the recent peak
  *   Kalman           level and trend: x = [level, trend], level' = level + trend, observed with noise; h steps ahead
  */
 export interface KalmanOptions {
@@ -10,13 +10,6 @@ export interface KalmanOptions {
   readonly observation: number;
   readonly level: number;
   readonly trend: number;
-}
-
-/** @returns undefined when the series is shorter than a season. */
-export function seasonalNaive(series: readonly number[], season: number, ahead: number): number | undefined {
-  if (season < 1 || ahead < 1) return undefined;
-  const back = Math.ceil(ahead / season) * season;
-  return series[series.length - 1 + ahead - back];
 }
 
 export interface Forecast {
@@ -80,31 +73,4 @@ export function forecastRatio(
   if (!(present > 0) || known.length === 0) return 1;
   const ratio = Math.max(1, ...known.map((one) => one / present));
   return ratio < least ? 1 : Math.min(most, ratio);
-}
-
-const leastSeason = 4;
-const leastCorrelation = 0.5;
-
-/**
- * The lag at which a series repeats itself best, by its autocorrelation over at least two whole seasons: at least a half,
- * and three standard errors above that of noise, 1/sqrt(pairs), as the best of many lags is picked.
- *
- * @returns undefined while nothing repeats, or has not yet done so twice.
- */
-export function seasonOf(series: readonly number[]): number | undefined {
-  const mean = series.reduce((sum, one) => sum + one, 0) / series.length;
-  const centred = series.map((one) => one - mean);
-  const variance = centred.reduce((sum, one) => sum + one ** 2, 0) / series.length;
-  if (!(variance > 0)) return undefined;
-  let best: { readonly lag: number; readonly correlation: number } | undefined;
-  for (let lag = leastSeason; 2 * lag <= series.length; lag++) {
-    let sum = 0;
-    for (let index = lag; index < centred.length; index++)
-      sum += (centred[index] ?? 0) * (centred[index - lag] ?? 0);
-    const pairs = centred.length - lag;
-    const correlation = sum / pairs / variance;
-    const significant = correlation >= Math.max(leastCorrelation, 3 / Math.sqrt(pairs));
-    if (significant && correlation > (best?.correlation ?? 0)) best = { lag, correlation };
-  }
-  return best?.lag;
 }

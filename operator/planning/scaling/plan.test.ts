@@ -134,6 +134,22 @@ describe("planScaling", () => {
     for (const { memory } of decisions) expect(memory.reversalsMs.length).toBeLessThanOrEqual(1);
   });
 
+  it("waits twice as long after it turned back, but not where load has a season", () => {
+    const busy = scaled(aDemand(), 20);
+    const quiet = scaled(aDemand(), 0.1);
+    const stepsUntilSmaller = (seasonal: boolean): number => {
+      const at = (step: number): Demand => ({ ...(step % 40 < 4 ? busy : quiet), seasonal });
+      const decisions = play(anInput(), 60, at);
+      const grown = decisions[43]?.size;
+      if (grown === undefined) throw new Error("no decision was made");
+      return decisions.slice(44).findIndex(({ size }) => size.groups < grown.groups);
+    };
+    expect(stepsUntilSmaller(true)).toBeGreaterThan(0);
+    expect(stepsUntilSmaller(false) === -1 || stepsUntilSmaller(false) >= 2 * stepsUntilSmaller(true)).toBe(
+      true,
+    );
+  });
+
   it("gives long prompts a higher degree than short ones", () => {
     const { degrees } = planScaling(anInput());
     expect(degrees["huge"]).toBeGreaterThan(degrees["short"] ?? Infinity);

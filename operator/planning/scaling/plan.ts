@@ -40,7 +40,8 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   const wished: Size = { ...prefill.wished, decodeRanks: decode.wished };
   // A group size that may no longer be used is left at once, whatever the window says.
   const present = isAllowed(input) ? current : { ...current, ...prefill.wished };
-  const settled = stabilize(memory, { nowMs, baseMs: policy.stabilizationMs }, present, wished);
+  const patience = { baseMs: policy.stabilizationMs, seasonal: demand.seasonal ?? false };
+  const settled = stabilize(memory, { nowMs, ...patience }, present, wished);
   const fitted = fitSize(cost, policy.bounds, current, settled.size);
 
   const targets = pressingTargets(input, demand);

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { classOf, demandByClass } from "./demand.ts";
-import { forecastRatio, kalmanForecast, seasonalNaive } from "./forecast.ts";
+import { forecastRatio, kalmanForecast } from "./forecast.ts";
 import { meanWaitSeconds, p90WaitSeconds } from "./queueing.ts";
+import { seasonalPeak, seasonOf } from "./season.ts";
 import { aPolicy } from "./testing/builders.ts";
 
 const { classes } = aPolicy();
@@ -76,10 +77,28 @@ describe("waiting", () => {
 
 describe("the forecast", () => {
   const noise = { observation: 1, level: 0.1, trend: 0.01 };
-  it("repeats the last season", () => {
-    const series = [1, 2, 3, 4, 1, 2, 3, 4];
-    expect([1, 2, 3, 4, 5].map((ahead) => seasonalNaive(series, 4, ahead))).toEqual([1, 2, 3, 4, 1]);
-    expect(seasonalNaive([1, 2], 4, 1)).toBeUndefined();
+  it("expects what the same steps of the seasons before brought on average, and the most of those ahead", () => {
+    const series = [1, 2, 3, 4, 3, 2, 5, 4];
+    expect([1, 2, 3, 4, 5].map((ahead) => seasonalPeak(series, 4, ahead))).toEqual([2, 2, 4, 4, 4]);
+    expect(seasonalPeak([9, 1, 1, 1, 9, 1, 1, 1, 9], 4, 3)).toBe(1);
+    expect(seasonalPeak([9, 1, 1, 1, 9, 1, 1, 1, 9], 4, 4)).toBe(9);
+    expect(seasonalPeak([1, 2], 4, 1)).toBe(0);
+  });
+
+  it("finds a season once it was seen twice, and none in a drift or in noise", () => {
+    const bursts = (steps: number) =>
+      Array.from({ length: steps }, (_, step) => (step % 10 === 9 ? 50 : 5) + (step % 3));
+    expect(seasonOf(bursts(40))).toBe(10);
+    expect(seasonOf(bursts(15))).toBeUndefined();
+    expect(seasonOf(Array.from({ length: 60 }, (_, step) => 5 + step))).toBeUndefined();
+    for (let seed = 0; seed < 20; seed++) {
+      let state = seed;
+      const noise = Array.from({ length: 60 }, () => {
+        state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
+        return state;
+      });
+      expect(seasonOf(noise)).toBeUndefined();
+    }
   });
 
   it("follows a ramp and stays on a level", () => {

@@ -8,10 +8,18 @@ const ranksOf: Readonly<Record<Role, (size: Size) => number>> = {
   decode: (size) => size.decodeRanks,
 };
 
-/** Who turned back within the last half hour waits twice as long. Longer windows only keep what a burst once needed. */
-export function windowMs(memory: ScalingMemory, nowMs: number, baseMs: number): number {
+/**
+ * Who turned back within the last half hour waits twice as long, as it was noise that turned it; but not where load has a
+ * season, as turning back is then what was foreseen. Longer windows only keep what a burst once needed.
+ */
+export function windowMs(memory: ScalingMemory, nowMs: number, at: Patience): number {
   const turned = memory.reversalsMs.some((atMs) => nowMs - atMs < reversalWindowMs);
-  return turned ? 2 * baseMs : baseMs;
+  return turned && !at.seasonal ? 2 * at.baseMs : at.baseMs;
+}
+
+export interface Patience {
+  readonly baseMs: number;
+  readonly seasonal: boolean;
 }
 
 export interface Stabilized {
@@ -23,11 +31,11 @@ export interface Stabilized {
 
 export function stabilize(
   memory: ScalingMemory,
-  at: { readonly nowMs: number; readonly baseMs: number },
+  at: Patience & { readonly nowMs: number },
   present: Size,
   wished: Size,
 ): Stabilized {
-  const window = windowMs(memory, at.nowMs, at.baseMs);
+  const window = windowMs(memory, at.nowMs, at);
   const kept = memory.wishes.filter((one) => at.nowMs - one.atMs <= window * 2);
   const wishes = [...kept, { atMs: at.nowMs, size: wished }];
   // A window that was not observed throughout proves nothing; one wish from before it shows that it was.

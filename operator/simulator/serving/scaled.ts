@@ -24,11 +24,12 @@ export interface ScaledShape {
   /** Most ranks that may decode: a request that they could not hold is refused. */
   readonly mostDecodeRanks: number;
   readonly startupSeconds: number;
+  /** Demand is counted over so long. */
+  readonly windowSeconds: number;
   /** Answers are taken to be so long until some have ended. */
   readonly assumedOutputTokens: number;
 }
 
-const windowSeconds = 300;
 const kvShare = 0.95;
 
 export class ScaledSystem {
@@ -174,7 +175,7 @@ export class ScaledSystem {
     });
     this.#looked = { atSeconds: nowSeconds, busyRankSeconds, rankSeconds: this.#groupRankSeconds };
     this.#arrived = this.#arrived.filter(
-      ({ request }) => request.arrivalSeconds >= nowSeconds - windowSeconds,
+      ({ request }) => request.arrivalSeconds >= nowSeconds - this.#shape.windowSeconds,
     );
     const size = { ...asked, decodeRanks: Math.max(asked.decodeRanks, this.#leastDecodeRanks(asked)) };
     if (size.groups === wanted.groups && size.decodeRanks === wanted.decodeRanks) return;
@@ -197,7 +198,7 @@ export class ScaledSystem {
   }
 
   #demand(): Demand {
-    const { classes, assumedOutputTokens } = this.#shape;
+    const { classes, assumedOutputTokens, windowSeconds } = this.#shape;
     const since = this.#events.now - windowSeconds;
     const seconds = Math.min(windowSeconds, Math.max(1, this.#events.now));
     const lengths = this.#arrived
