@@ -1,6 +1,6 @@
 """A rank of the product in a testbed: the engine as in a pod, and a thread that answers the testbed.
 
-python -m bench.mixed.product_rank MODEL FOLDER GROUPS RANKS RANK STORE_HOST
+python -m bench.mixed.product_rank MODEL FOLDER GROUPS KV_BYTES RANK STORE_HOST
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class GroupOf:
         ]
 
 
-def parse_groups(text: str, ranks: int) -> list[GroupOf]:
+def parse_groups(text: str) -> list[GroupOf]:
     """From sizes of the prefill groups and, after a colon, of the pool, as 4,1,1:2. Raises ValueError."""
     prefill, pool = text.split(":")
     sizes = [int(part) for part in prefill.split(",")]
@@ -58,12 +58,12 @@ def parse_groups(text: str, ranks: int) -> list[GroupOf]:
         groups.append(GroupOf(f"prefill-{number}", "prefill", first, size))
         first += size
     groups.append(GroupOf("pool", "decode", first, int(pool)))
-    if first + int(pool) != ranks or min([*sizes, int(pool)]) < 1:
-        raise ValueError(f"--groups {text}: the sizes must be positive and add up to {ranks} ranks")
+    if min([*sizes, int(pool)]) < 1:
+        raise ValueError(f"--groups {text}: the sizes must be positive")
     return groups
 
 
-def environment(group: GroupOf, rank: int, model: str, token_file: Path) -> dict[str, str]:
+def environment(group: GroupOf, rank: int, model: str, token_file: Path, kv_bytes: str) -> dict[str, str]:
     me = group.members()[rank - group.first]
     return {
         "CSPS_NAMESPACE": "bench",
@@ -79,7 +79,7 @@ def environment(group: GroupOf, rank: int, model: str, token_file: Path) -> dict
         "CSPS_MODEL_PATH": model,
         "CSPS_MODEL_NAME": "bench",
         "CSPS_CONTEXT_LENGTH": "8192",
-        "CSPS_KV_BYTES": str(256 * 2**20),
+        "CSPS_KV_BYTES": kv_bytes,
         "CSPS_COLLECTIVE_TIMEOUT_MS": "60000",
     }
 
@@ -104,11 +104,11 @@ def _serve_testbed(out: int) -> None:
 
 
 def main() -> None:
-    model, folder, groups_text, total, rank_text, _ = sys.argv[1:]
+    model, folder, groups_text, kv_bytes, rank_text, _ = sys.argv[1:]
     rank = int(rank_text)
-    group = next(g for g in parse_groups(groups_text, int(total)) if g.first <= rank < g.first + g.ranks)
+    group = next(g for g in parse_groups(groups_text) if g.first <= rank < g.first + g.ranks)
     token_file = Path(folder) / "token"
-    os.environ.update(environment(group, rank, model, token_file))
+    os.environ.update(environment(group, rank, model, token_file, kv_bytes))
     assert token_file.read_text() == TOKEN
     torch.set_num_threads(1)
     # The engine writes its log to stdout, which is the testbed's.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,28 @@ RUN_TIMEOUT_S = 590
 TRIAL_TOKENS = 192
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the engine's ranks serve, and how."""
+
+    model_file: Path
+    groups: Sequence[GroupOf]
+    told: str
+    """The groups as text."""
+    kv_bytes: int
+    """Of each rank of the pool."""
+
+
 def run_product(
-    shape: Shape, model_file: Path, groups: Sequence[GroupOf], told: str, asks: Sequence[Ask], text: list[int]
+    shape: Shape, served: Served, asks: Sequence[Ask], text: list[int], logs: Path | None = None
 ) -> list[Outcome]:
-    """Real ranks of the engine, and clients on the network's switch. `told`: the groups as text."""
+    """Real ranks of the engine, and clients on the network's switch. `logs`: a folder that gets the ranks' logs."""
+    groups = served.groups
     described = [{"group": g.name, "role": g.role, "members": g.members()} for g in groups]
     messages = _messages(asks, text)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "token").write_text(TOKEN)
-        worker = ["bench.mixed.product_rank", str(model_file), folder, told, str(shape.ranks)]
+        worker = ["bench.mixed.product_rank", str(served.model_file), folder, served.told, str(served.kv_bytes)]
         with Testbed(shape, worker) as testbed:
             client = _Client(testbed.switch)
             try:
@@ -42,6 +57,10 @@ def run_product(
                 answer = client.ask({"task": "play", "groups": described, "asks": messages})
             finally:
                 client.close()
+                if logs is not None:
+                    logs.mkdir(parents=True, exist_ok=True)
+                    for log in Path(folder).glob("*.log"):
+                        shutil.copy(log, logs)
     return _outcomes(asks, answer["tokens"], answer["began"])
 
 

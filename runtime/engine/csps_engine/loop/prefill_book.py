@@ -1,7 +1,8 @@
 """The coordinator's book of a prefill group: what waits, who computes what, and what each tick brings.
 
 A tick is a slice of time: every rank computes some layers of what it is at, then all tell how far they are. The slice
-is as long as the slowest prompt's layer, or SLICE_SECONDS; prompts with faster layers get more of them.
+is as long as the slowest prompt's layer, or SLICE_SECONDS; prompts with faster layers get more of them. Those that go
+before others on their ranks come first in it. Prompts of one pass go on together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
 from csps_engine.loop.prefill_run import PUSHING, Standing
 from csps_engine.loop.prefix_reuse import reused_tokens
-from csps_engine.scheduler.assign import Group, Underway, Waiting, assign
+from csps_engine.scheduler.assign import YIELD_SHARE, Group, Start, Underway, Waiting, assign
 from csps_engine.scheduler.ticks import Advance, PrefillOrder, Tick
 
 SLICE_SECONDS = 0.1
@@ -30,6 +31,19 @@ NEWEST_SHARE = 0.5
 """Weight of the newest tick in a prompt's layer time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Which prompts a rank may compute in one pass."""
+
+    tokens: int = 0
+    """Of all together."""
+    sparse: bool = True
+    """Also those that ask for sparse attention: on one rank it is exact."""
+
+
+NO_PASSES = Passes()
+
+
 @dataclass(slots=True)
 class Prompt:
     """One that was begun."""
@@ -40,6 +54,18 @@ class Prompt:
     layer_seconds: float
     """Expected of the next ones."""
     taken_at: float
+    pass_name: str
+    """That of the prompt that all of its pass joined; its own when it is alone."""
+    pass_tokens: int
+    """Computed in its pass."""
+    seconds: float
+    """Expected of all layers when it began."""
+    before: bool = False
+    """It goes before what else its ranks are at."""
+    spent: float = 0.0
+    """Seconds of computing so far."""
+    yielded: float = 0.0
+    """Seconds for which others went before it."""
     layers_done: int = 0
     computed_at: float | None = None
     reused_tokens: int = 0
@@ -54,12 +80,22 @@ class Prompt:
     def seconds_left(self) -> float:
         return self.layers_left * self.layer_seconds
 
+    @property
+    def yields(self) -> float:
+        """Seconds for which others may still go before it."""
+        return 0.0 if self.before else max(0.0, YIELD_SHARE * self.seconds - self.yielded)
+
 
 class PrefillBook:
     """The engine thread owns it; one for all epochs of a rank."""
 
     def __init__(
-        self, costs: PrefillCosts, layers: int, attention: AttentionKind, layer_limit_seconds: float = math.inf
+        self,
+        costs: PrefillCosts,
+        layers: int,
+        attention: AttentionKind,
+        layer_limit_seconds: float = math.inf,
+        passes: Passes = NO_PASSES,
     ) -> None:
         self.queue = PrefillQueue()
         self.running: dict[str, Prompt] = {}
@@ -67,6 +103,7 @@ class PrefillBook:
         self._layers = layers
         self._attention: AttentionKind = attention
         self._layer_limit_seconds = layer_limit_seconds
+        self._passes = passes
         self._left: list[str] = []
         """Begun ones that nobody wants any more, not yet told."""
 
@@ -99,18 +136,23 @@ class PrefillBook:
     def heard(self, tick: Tick, standings: dict[str, Standing]) -> None:
         """How far the ranks are after the tick."""
         now = time.monotonic()
+        seconds = {a.request_id: standings[a.request_id].seconds for a in tick.advances if a.request_id in standings}
+        for prompt in self._computing():
+            if prompt.task.request_id not in seconds:
+                prompt.yielded += max([0.0, *(seconds[a.request_id] for a in self._before(prompt, tick))])
         for advance in tick.advances:
-            prompt, standing = self.running.get(advance.request_id), standings.get(advance.request_id)
-            if prompt is None or standing is None:
+            first, standing = self.running.get(advance.request_id), standings.get(advance.request_id)
+            if first is None or standing is None:
                 continue
-            prompt.layers_done += advance.layers
             newest = standing.seconds / advance.layers
-            prompt.layer_seconds += NEWEST_SHARE * (newest - prompt.layer_seconds)
-            if standing.state <= PUSHING and prompt.computed_at is None:
-                prompt.computed_at = now
-                seconds = (now - prompt.taken_at) / prompt.layers
-                if not prompt.reused_tokens:
-                    self._costs.took(len(prompt.task.token_ids), len(prompt.ranks), seconds)
+            for prompt in self._mates(first):
+                prompt.spent += standing.seconds
+                prompt.layers_done += advance.layers
+                prompt.layer_seconds += NEWEST_SHARE * (newest - prompt.layer_seconds)
+                if standing.state <= PUSHING and prompt.computed_at is None:
+                    prompt.computed_at = now
+            if standing.state <= PUSHING and not first.reused_tokens:
+                self._costs.took(first.pass_tokens, len(first.ranks), first.spent / first.layers)
 
     def forget(self) -> list[Prompt]:
         """The epoch is over: what was begun in it."""
@@ -118,27 +160,51 @@ class PrefillBook:
         return begun
 
     def _begin(self, ranks: Sequence[int], now: float) -> list[PrefillOrder]:
-        computing = [prompt for prompt in self.running.values() if prompt.layers_left]
-        if not self.queue or len(self.running) - len(computing) >= PUSHING_PER_RANK * len(ranks):
+        computing = self._computing()
+        pushing = sum(1 for prompt in self.running.values() if not prompt.layers_left)
+        if not self.queue or pushing >= PUSHING_PER_RANK * len(ranks):
             return []
         group = Group(
             ranks=tuple(ranks),
-            underway=tuple(Underway(prompt.ranks, prompt.seconds_left) for prompt in computing),
+            underway=tuple(Underway(p.ranks, p.seconds_left, p.yields, p.before) for p in computing),
             seconds=self._costs.seconds,
             line_seconds=_slice(computing),
             fits=lambda tokens, count: self._costs.layer_seconds(tokens, count) <= self._layer_limit_seconds,
+            pass_tokens=self._passes.tokens,
         )
-        waiting = [Waiting(t.request_id, len(t.token_ids), t.received_at, t.degree) for t in self.queue.waiting()]
-        return [self._order(start.request_id, start.ranks, now) for start in assign(waiting, group)]
+        starts = assign([self._waiting(task) for task in self.queue.waiting()], group)
+        tokens = {task.request_id: len(task.token_ids) for task in self.queue.waiting()}
+        together: dict[str, int] = {}
+        for start in starts:
+            first = start.joined or start.request_id
+            together[first] = together.get(first, 0) + tokens[start.request_id]
+        return [self._order(start, together[start.joined or start.request_id], now) for start in starts]
 
-    def _order(self, request_id: str, ranks: tuple[int, ...], now: float) -> PrefillOrder:
-        task = self.queue.take(request_id)
+    def _waiting(self, task: PrefillTask) -> Waiting:
+        attention, tokens = task.attention or self._attention, len(task.token_ids)
+        whole = not reused_tokens(task.reservation, attention, tokens)
+        joins = whole and (attention == "dense" or self._passes.sparse)
+        return Waiting(task.request_id, tokens, task.received_at, task.degree, joins)
+
+    def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:
+        task, ranks = self.queue.take(start.request_id), start.ranks
         tokens, attention = len(task.token_ids), task.attention or self._attention
         reused = reused_tokens(task.reservation, attention, tokens)
-        layer_seconds = self._costs.layer_seconds(tokens - reused, len(ranks))
-        self.running[request_id] = Prompt(task, ranks, self._layers, layer_seconds, taken_at=now, reused_tokens=reused)
+        layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks))
+        self.running[start.request_id] = Prompt(
+            task,
+            ranks,
+            self._layers,
+            layer_seconds,
+            taken_at=now,
+            pass_name=start.joined or start.request_id,
+            pass_tokens=pass_tokens,
+            seconds=self._layers * layer_seconds,
+            before=start.before,
+            reused_tokens=reused,
+        )
         return PrefillOrder(
-            request_id=request_id,
+            request_id=start.request_id,
             token_ids=task.token_ids,
             sampling=task.sampling,
             reservation=task.reservation.to_json().decode(),
@@ -146,10 +212,11 @@ class PrefillBook:
             ranks=ranks,
             pieces=self._costs.pieces(tokens, len(ranks)),
             attention=attention,
+            joined=start.joined,
         )
 
     def _advances(self) -> list[Advance]:
-        computing = [prompt for prompt in self.running.values() if prompt.layers_left]
+        computing = sorted(self._computing(), key=lambda prompt: not prompt.before)
         span = _slice(computing)
         spent: dict[int, float] = {}
         advances = []
@@ -161,6 +228,23 @@ class PrefillBook:
                 advances.append(Advance(prompt.task.request_id, layers))
                 spent |= dict.fromkeys(prompt.ranks, begin + layers * prompt.layer_seconds)
         return advances
+
+    def _computing(self) -> list[Prompt]:
+        """What is not computed yet, one prompt of each pass, in the order in which it began."""
+        first: dict[str, Prompt] = {}
+        for prompt in self.running.values():
+            if prompt.layers_left:
+                first.setdefault(prompt.pass_name, prompt)
+        return list(first.values())
+
+    def _mates(self, one: Prompt) -> list[Prompt]:
+        """All of its pass."""
+        return [prompt for prompt in self.running.values() if prompt.pass_name == one.pass_name]
+
+    def _before(self, prompt: Prompt, tick: Tick) -> list[Advance]:
+        """What went before a prompt in a tick."""
+        others = [(a, self.running[a.request_id].ranks) for a in tick.advances if a.request_id in self.running]
+        return [advance for advance, ranks in others if not set(ranks).isdisjoint(prompt.ranks)]
 
 
 def _slice(computing: Sequence[Prompt]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from csps_engine.core.plan import PrefillResult
+from csps_engine.loop.prompt_pass import PassMember
 from csps_engine.model.config import ModelError
 from csps_engine.pipeline.mode import ModeError
 from csps_engine.pipeline.prefill import PrefillRun
@@ -46,11 +47,11 @@ class RankRun:
         """Every rank knows the first token."""
         self.result: PrefillResult | None = None
         self._sink = sink
-        self._run: PrefillRun | None = None
+        self._run: PrefillRun | PassMember | None = None
         self._refused = False
         self._seconds = 0.0
 
-    def begin(self, run: PrefillRun) -> None:
+    def begin(self, run: PrefillRun | PassMember) -> None:
         """Take part with this run."""
         self._run = run
 
@@ -64,11 +65,18 @@ class RankRun:
         return self._sink.acknowledged_bytes if self._sink is not None else 0
 
     @property
+    def in_pass(self) -> bool:
+        return isinstance(self._run, PassMember)
+
+    @property
     def computing(self) -> bool:
         return self._run is not None and self.result is None
 
     def advance(self, layers: int) -> None:
-        """Compute so many layers; after the last one the first token is known. Collective over the prompt's ranks."""
+        """Compute so many layers; after the last one the first token is known. Collective over the prompt's ranks.
+
+        For a prompt of a pass: for all of them, and with 0 layers only what is left to do for this one.
+        """
         run = self._run
         if run is None or self.result is not None:
             return
@@ -78,7 +86,7 @@ class RankRun:
         if run.layers_done == run.layers:
             self.result = run.finish()
             self.close()
-        self._seconds = time.monotonic() - began
+        self._seconds += time.monotonic() - began
 
     def report(self, seconds: float) -> list[int]:
         """NUMBERS numbers; waits for the pool for at most `seconds` when nothing else is left."""
@@ -97,6 +105,8 @@ class RankRun:
 
     def close(self) -> None:
         """No more KV comes."""
+        if isinstance(self._run, PassMember):
+            self._run.leave()
         if self._sink is not None:
             self._sink.finish()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,13 @@ from csps_engine.loop.epoch_work import Epoch, Load
 from csps_engine.loop.first_tokens import FirstToken, share_first_tokens
 from csps_engine.loop.gathering import gather_numbers
 from csps_engine.loop.load_meter import LoadMeter
-from csps_engine.loop.prefill_book import PrefillBook
+from csps_engine.loop.prefill_book import Passes, PrefillBook
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_reporter import PrefillReporter
 from csps_engine.loop.prefill_run import COMPUTING, DONE, RankRun, Standing, of_rank, standings
 from csps_engine.loop.prefix_reuse import beginning_of
+from csps_engine.loop.prompt_pass import PromptPass
 from csps_engine.loop.reports import PostEvents
 from csps_engine.metrics import Metrics
 from csps_engine.model.config import ModelError
@@ -41,6 +43,8 @@ from csps_engine.transfer.push_sink import PushSink
 from csps_engine.transfer.transport import Access
 from csps_engine.wire.generated import Reservation
 
+PASS_TOKENS = {"cpu": 64, "cuda": 512}
+"""With fewer tokens a pass is bound by reading weights, so that short prompts are worth computing together."""
 POLL_SECONDS = 0.05
 """How long a tick waits for the pool when nothing is left to compute."""
 
@@ -73,7 +77,8 @@ class PrefillWork:
         self._metrics = metrics
         self._reporter = PrefillReporter(metrics, post)
         self._costs = PrefillCosts(model, policy.mode)
-        self._book = PrefillBook(self._costs, model.config.layers, policy.attention, policy.layer_limit_seconds)
+        passes = Passes(PASS_TOKENS.get(model.device.type, 0), sparse=policy.mode != "allToAll")
+        self._book = PrefillBook(self._costs, model.config.layers, policy.attention, policy.layer_limit_seconds, passes)
         self._runs: dict[str, RankRun] = {}
         """The same ones, in the same order, on every rank."""
         self._epoch: Epoch | None = None
@@ -179,12 +184,14 @@ class PrefillWork:
     def _slice(self, tick: Tick, mesh: Mesh) -> None:
         for request_id in tick.ended:
             self._forget(request_id)
-        for order in tick.orders:
-            self._runs[order.request_id] = self._begin(order, mesh)
+        self._begin(tick.orders, mesh)
         self.load = self._load()
         for advance in tick.advances:
             self._runs[advance.request_id].advance(advance.layers)
         runs = list(self._runs.values())
+        for run in runs:
+            if run.in_pass:
+                run.advance(0)
         if not runs:
             mesh.barrier()
             return
@@ -203,9 +210,33 @@ class PrefillWork:
             if at.state == DONE or at.failure is not None:
                 self._forget(request_id)
 
-    def _begin(self, order: PrefillOrder, mesh: Mesh) -> RankRun:
-        if mesh.rank not in order.ranks:
-            return RankRun(order)
+    def _begin(self, orders: Sequence[PrefillOrder], mesh: Mesh) -> None:
+        """Those of one pass come one after another, behind the one that they joined."""
+        for first in orders:
+            if first.joined:
+                continue
+            mates = [first, *(order for order in orders if order.joined == first.request_id)]
+            if mesh.rank not in first.ranks:
+                self._runs |= {order.request_id: RankRun(order) for order in mates}
+            elif len(mates) == 1:
+                self._runs[first.request_id] = self._begin_one(first, mesh)
+            else:
+                self._runs |= self._begin_pass(mates)
+
+    def _begin_pass(self, orders: Sequence[PrefillOrder]) -> dict[str, RankRun]:
+        now = time.monotonic()
+        reservations = [Reservation.model_validate_json(order.reservation) for order in orders]
+        sinks = [
+            PushSink(reservation, self._shape, self._access, now + order.budget_ms / 1000)
+            for order, reservation in zip(orders, reservations, strict=True)
+        ]
+        runs = [RankRun(order, sink) for order, sink in zip(orders, sinks, strict=True)]
+        jobs = [PrefillJob(order.request_id, order.token_ids, order.sampling) for order in orders]
+        for run, member in zip(runs, PromptPass(self._model, jobs, sinks).members(), strict=True):
+            run.begin(member)
+        return {run.order.request_id: run for run in runs}
+
+    def _begin_one(self, order: PrefillOrder, mesh: Mesh) -> RankRun:
         deadline = time.monotonic() + order.budget_ms / 1000
         reservation = Reservation.model_validate_json(order.reservation)
         beginning = beginning_of(order, reservation, self._shape, self._access, deadline)

@@ -47,11 +47,16 @@ class PrefillOrder:
     pieces: int = 1
     """In how many pieces a layer's attention is exchanged, if it can be."""
     attention: AttentionKind = "dense"
+    joined: str = ""
+    """The order of the same tick whose pass computes this prompt too; empty for the first of a pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A prompt whose ranks compute its next `layers` layers in this tick; a rank does its own in their order."""
+    """A prompt whose ranks compute its next `layers` layers in this tick; a rank does its own in their order.
+
+    One of a pass stands for all of them.
+    """
 
     request_id: str
     layers: int

@@ -151,3 +151,67 @@ def test_a_short_prompt_stands_in_line_on_a_rank_that_is_soon_done() -> None:
     assert assign([Waiting("short", 100, since=0.0)], busy) == []
     line = group_of(1, Underway((0,), 0.05), line_seconds=0.1)
     assert assign([Waiting("short", 100, since=0.0)], line) == [Start("short", (0,))]
+
+
+def yielding(seed: int) -> tuple[list[Waiting], Group]:
+    """As `situation_of`, with prompts under way that may yield, some of which go before others themselves."""
+    chance = Random(seed)
+    waiting, group = situation_of(seed)
+    underway = tuple(
+        dataclasses.replace(one, yields=chance.choice([0.0, chance.uniform(0, 5)]), before=chance.random() < 0.2)
+        for one in group.underway
+    )
+    return waiting, dataclasses.replace(group, underway=underway, pass_tokens=chance.choice([0, 64, 700]))
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_prompts_go_before_much_longer_ones_alone_and_delay_them_by_what_they_may(seed: int) -> None:
+    waiting, group = yielding(seed)
+    tokens = {prompt.request_id: prompt.tokens for prompt in waiting}
+    passed: set[int] = set()
+    for start in assign(waiting, group):
+        if not start.before or start.joined:
+            continue
+        seconds = group.seconds(tokens[start.request_id], len(start.ranks))
+        delayed = [one for one in group.underway if not set(one.ranks).isdisjoint(start.ranks)]
+        assert delayed
+        assert all(not one.before and seconds <= one.yields and 2 * seconds <= one.seconds_left for one in delayed)
+        assert passed.isdisjoint(start.ranks)
+        passed.update(start.ranks)
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_prompts_of_one_pass_are_on_one_rank_and_not_more_than_it_takes(seed: int) -> None:
+    waiting, group = yielding(seed)
+    prompts = {prompt.request_id: prompt for prompt in waiting}
+    starts = {start.request_id: start for start in assign(waiting, group)}
+    together: dict[str, int] = {}
+    for start in starts.values():
+        if start.joined:
+            first = starts[start.joined]
+            assert not first.joined
+            assert (start.ranks, start.before) == (first.ranks, first.before)
+            assert len(start.ranks) == 1
+            assert prompts[start.request_id].degree <= 1
+            together.setdefault(first.request_id, prompts[first.request_id].tokens)
+            together[first.request_id] += prompts[start.request_id].tokens
+    assert all(total <= group.pass_tokens for total in together.values())
+
+
+def test_a_short_prompt_goes_before_a_long_one_that_has_every_rank() -> None:
+    long = Underway((0, 1, 2, 3), 10.0, yields=10.0)
+    (start,) = assign([Waiting("short", 200, since=1.0)], group_of(4, long))
+    assert start.before
+    worn_out = dataclasses.replace(long, yields=0.001)
+    assert assign([Waiting("short", 200, since=1.0)], group_of(4, worn_out)) == []
+
+
+def test_short_prompts_that_would_wait_are_computed_in_one_pass() -> None:
+    waiting = [Waiting(f"r{n}", 20, since=float(n)) for n in range(5)]
+    group = dataclasses.replace(group_of(1), pass_tokens=64)
+    starts = assign(waiting, group)
+    assert [(start.request_id, start.joined) for start in starts] == [("r0", ""), ("r1", "r0"), ("r2", "r0")]
+    apart = [dataclasses.replace(prompt, joins=False) for prompt in waiting]
+    assert [start.request_id for start in assign(apart, group)] == ["r0"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from csps_engine.core.plan import Sampling
-from csps_engine.loop.prefill_book import SLICE_SECONDS, PrefillBook
+from csps_engine.loop.prefill_book import SLICE_SECONDS, Passes, PrefillBook
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_run import COMPUTING, DONE, PUSHING, Standing
@@ -131,3 +131,38 @@ def test_a_group_measures_when_idle_or_before_a_prompt_that_it_would_cut(book: P
     assert not book.wants_measuring(2)
     book.queue.add(task("long", 1_024))
     assert book.wants_measuring(2)
+
+
+def test_a_short_prompt_goes_before_a_long_one_that_has_every_rank_which_then_goes_on(book: PrefillBook) -> None:
+    book.queue.add(task("long", 20_000, degree=2))
+    assert advanced(book.next_tick([0, 1], True, now=1.0)) == {"long": 1}
+    book.queue.add(task("short", 3_000, since=1.5, degree=1))
+    tick = book.next_tick([0, 1], True, now=2.0)
+    assert tick is not None
+    assert [order.request_id for order in tick.orders] == ["short"]
+    # A slice is a layer of the long one, 1 s: three of the short one's fit, and the long one waits.
+    assert advanced(tick) == {"short": 3}
+    heard(book, tick, short=COMPUTING, long=COMPUTING)
+    assert book.running["long"].yielded == pytest.approx(0.15)
+    while book.running["short"].layers_left:
+        tick = book.next_tick([0, 1], True, now=3.0)
+        heard(book, tick, short=PUSHING, long=COMPUTING)
+    assert advanced(book.next_tick([0, 1], True, now=4.0)) == {"long": 1}
+
+
+def test_prompts_of_one_pass_advance_as_one_and_go_on_when_the_first_is_left() -> None:
+    book = PrefillBook(GivenCosts(), LAYERS, "dense", passes=Passes(64))
+    for name in ("a", "b", "c"):
+        book.queue.add(task(name, 20))
+    tick = book.next_tick([0], True, now=1.0)
+    assert tick is not None
+    assert [(order.request_id, order.joined) for order in tick.orders] == [("a", ""), ("b", "a"), ("c", "a")]
+    # All of them are 60 tokens: 6 ms a layer, so that a slice holds every layer.
+    assert advanced(tick) == {"a": LAYERS}
+    book.running["a"].layers_done = book.running["b"].layers_done = book.running["c"].layers_done = 4
+    assert book.leave("a")
+    tick = book.next_tick([0], True, now=1.0)
+    assert advanced(tick) == {"b": LAYERS - 4}
+    heard(book, tick, b=PUSHING, c=PUSHING)
+    assert book.running["c"].layers_left == 0
+    assert book.running["c"].computed_at is not None
