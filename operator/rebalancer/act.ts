@@ -64,8 +64,9 @@ export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<re
     if (!lease.ok || lease.value !== "accepted") continue;
     begun.push(move);
     context.meters.moved(nameOf(pool), "ordered");
-    await order(turn, move);
   }
+  // At once: the pool answers between two steps, and each order in turn would wait for a step of its own.
+  await Promise.all(begun.map((move) => order(turn, move)));
   return begun;
 }
 
