@@ -75,16 +75,16 @@ def overlap(options: Options) -> list[Case]:
     return cases
 
 
-def short(options: Options) -> list[Case]:
-    """Short prompts: pieces and sparse attention must not cost more than the plain dense path."""
+def lengths(options: Options) -> list[Case]:
+    """Prompts of many lengths: pieces and sparse attention must not cost more than the plain dense path at any."""
     cases = []
-    for tokens in (256, 512, 1024, 2048):
+    for tokens in (256, 512, 1024, 2048, 4096, 8192):
         if tokens > options.tokens:
             continue
         plain = f"{tokens} dense, one piece"
         cases.append(_prefill(options, plain, plain, tokens=tokens, pieces=1))
         cases.append(_prefill(options, f"{tokens} dense, pieces by cost model", plain, tokens=tokens))
-        cases.append(_prefill(options, f"{tokens} sparse", plain, tokens=tokens, variant="sparse"))
+        cases.append(_prefill(options, f"{tokens} sparse allowed", plain, tokens=tokens, variant="sparse"))
     return cases
 
 
@@ -116,7 +116,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "ends": ends,
     "prefill": prefill,
     "overlap": overlap,
-    "short": short,
+    "lengths": lengths,
     "decode": decode,
     "cost": cost,
 }

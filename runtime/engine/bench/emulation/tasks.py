@@ -70,6 +70,7 @@ def prefill(model: Llama, mesh: Mesh, request: Request) -> Answer:
         "layer_seconds": [b - a for a, b in itertools.pairwise(ends[:-1])],
         "mode": result.mode,
         "token": result.sampled.token_id,
+        "sparse": result.sparse is not None,
         "mass_mean": result.sparse.mass_mean if result.sparse is not None else 1.0,
     }
 

@@ -41,6 +41,12 @@ def tile_queries(q: Tensor) -> int:
     return TILE_QUERIES if kernels is None else kernels.tile_queries(q.dtype, q.shape[-1])
 
 
+def lists_by_code(q: Tensor) -> bool:
+    """Whether listed.c serves queries like q [T, H, D]: fp32 on a CPU, heads of a multiple of 16."""
+    fits = q.dtype == torch.float32 and q.device.type == "cpu" and q.shape[-1] % 16 == 0 and kernels_for(q) is None
+    return fits and compiled(SOURCE) is not None
+
+
 def attend_listed(
     held: Partial, q: Tensor, keys: Keys, blocks: KeyBlocks, lists: BlockLists, least: float = -math.inf
 ) -> Partial:
@@ -62,9 +68,9 @@ def attend_listed(
 def _by_code(
     held: Partial, q: Tensor, keys: Keys, blocks: KeyBlocks, lists: BlockLists, least: float
 ) -> Partial | None:
-    """None where listed.c does not serve: another dtype or device, an odd size of heads."""
+    """None where listed.c does not serve."""
     tokens, heads, size = q.shape
-    library = compiled(SOURCE) if q.dtype == torch.float32 and q.device.type == "cpu" and size % 16 == 0 else None
+    library = compiled(SOURCE) if lists_by_code(q) else None
     if library is None:
         return None
     parts, count = lists.begin.shape[0], blocks.row.shape[0]

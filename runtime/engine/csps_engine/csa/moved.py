@@ -54,16 +54,16 @@ class MovedQueries:
             outgoing.append([partial.lse, partial.out[len(self._audits[asker]) :]])
         self._answers = exchange(self._mesh, outgoing, self._from_others(self._answer_forms))
 
-    def merge(self, local: Partial) -> Exact:
-        """Exact answers to own travelling queries, given their attention over own keys (all queries' partial)."""
+    def merge(self, audited: Tensor, tail: Partial) -> Exact:
+        """Exact answers to own travelling queries, given what they have of own keys: of audited ones the log-sum-exp
+        [audits, H], of the tail both."""
         assert self._answers is not None
-        own = self.own.to(local.out.device)
-        audits = len(self._audits[self._mesh.rank])
         answers = [parts for parts in self._answers.wait() if parts]
-        lse = torch.stack([local.lse[own], *(parts[0] for parts in answers)])
-        out = torch.stack([local.out[own[audits:]].float(), *(parts[1].float() for parts in answers)])
-        tail = merge_many(out, lse[:, audits:]).out.to(self._dtype)
-        return Exact(tail, torch.logsumexp(lse[:, :audits], 0))
+        audits = len(audited)
+        lse = torch.stack([tail.lse, *(parts[0][audits:] for parts in answers)])
+        out = torch.stack([tail.out.float(), *(parts[1].float() for parts in answers)])
+        total = torch.stack([audited, *(parts[0][:audits] for parts in answers)])
+        return Exact(merge_many(out, lse).out.to(self._dtype), torch.logsumexp(total, 0))
 
     def _attend(self, asker: int, q: Tensor, k: Tensor, v: Tensor) -> Partial:
         rank, layout = self._mesh.rank, self._layout

@@ -83,9 +83,11 @@ class CsaSettings:
             raise CsaError(f"levels: each size must divide the next, not {sizes}")
         if self.block_tokens < 1 or PAGE_TOKENS % self.block_tokens != 0:
             raise CsaError(f"block_tokens must divide a page of {PAGE_TOKENS} tokens, not {self.block_tokens}")
-        for field in ("tolerance", "gamma", "skip_share", "skip_weight", "quality_floor"):
+        for field in ("tolerance", "gamma", "skip_share", "quality_floor"):
             if not 0 <= getattr(self, field) <= 1:
                 raise CsaError(f"{field} must be in [0, 1], not {getattr(self, field)}")
+        if self.skip_weight < 0:
+            raise CsaError(f"skip_weight must be 0 or more, not {self.skip_weight}")
         if not 0 < self.served <= 1:
             raise CsaError(f"served must be in (0, 1], not {self.served}")
         for field in ("sink_tokens", "recent_blocks", "tail_tokens", "dense_tokens", "dense_layers", "audits"):

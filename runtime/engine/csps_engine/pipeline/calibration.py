@@ -6,6 +6,7 @@ choose alike. Times are over spans longer than a CPU quota's period, or they wou
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,8 +15,11 @@ import torch
 from csps_engine.attention.attend import attend
 from csps_engine.comm.divided import DividedMesh
 from csps_engine.comm.mesh import Mesh
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
+from csps_engine.pipeline.csa_attention import CsaAttention
+from csps_engine.pipeline.sparse_cost import sparse_pays
 
 SPAN_SECONDS = 0.15
 MAX_REPEATS = 2000
@@ -23,6 +27,8 @@ FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
 SMALL_BYTES, SMALL_REPEATS = 1 << 10, 8
 LINEAR_TOKENS = 128
 QUERIES, KEYS = 256, 1024
+CHOOSING_TOKENS = 128, 512
+"""Of each rank: whole pages in two chunks."""
 
 
 class MeasuredPieces:
@@ -34,11 +40,16 @@ class MeasuredPieces:
         self.speeds: Speeds | None = None
 
     def choose(self, work: LayerWork, allowed: Sequence[int]) -> int:
-        if len(allowed) == 1:
-            return 1
+        return best_pieces(work, self._measured(), allowed) if len(allowed) > 1 else 1
+
+    def pays(self, sparse: LayerWork, exact: LayerWork, allowed: Sequence[int], own_tokens: float) -> bool:
+        speeds = self._measured()
+        return sparse_pays(sparse, exact, speeds, best_pieces(exact, speeds, allowed), own_tokens)
+
+    def _measured(self) -> Speeds:
         if self.speeds is None:
             self.speeds = measure_speeds(self._model, self._mesh)
-        return best_pieces(work, self.speeds, allowed)
+        return self.speeds
 
 
 def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
@@ -47,7 +58,8 @@ def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
         linear_flops = _linear_flops(model, mesh)
         attention_flops, piece_seconds = _attention(model, mesh)
         link_bytes, exchange_seconds = _link(mesh)
-        return Speeds(linear_flops, attention_flops, link_bytes, exchange_seconds, piece_seconds)
+        choosing = _choosing(model, mesh, attention_flops)
+        return Speeds(linear_flops, attention_flops, link_bytes, exchange_seconds, piece_seconds, *choosing)
 
 
 def _linear_flops(model: Llama, mesh: Mesh) -> float:
@@ -71,6 +83,27 @@ def _attention(model: Llama, mesh: Mesh) -> tuple[float, float]:
     long = _slowest(mesh, lambda: attend(q, kv, kv, causal=False))
     call = _slowest(mesh, lambda: attend(q[:2], kv[:, :2], kv[:, :2], causal=False))
     return 4 * config.heads * config.head_dim * QUERIES * KEYS / long, call
+
+
+def _choosing(model: Llama, mesh: Mesh, attention_flops: float) -> tuple[float, float]:
+    """Seconds of choosing in a sparse layer and for each own token of it: from two lengths of prompt, of which nothing
+    is fetched, less the attention to own keys."""
+    if mesh.size == 1:
+        return 0.0, 0.0
+    settings = dataclasses.replace(CsaSettings(), tolerance=1.0, quality_floor=0.0, dense_tokens=0)
+    heads, size = model.config.heads, model.config.head_dim
+
+    def choosing(own: int) -> float:
+        attention = CsaAttention(mesh, own * mesh.size, settings)
+        q = torch.ones(own, heads, size, dtype=model.dtype, device=model.device)
+        kv = torch.ones(model.config.kv_heads, own, size, dtype=model.dtype, device=model.device)
+        took = _slowest(mesh, lambda: attention.attend(q, kv, kv))
+        return max(0.0, took - 2 * heads * size * own * own / attention_flops)
+
+    short, long = CHOOSING_TOKENS
+    first, second = choosing(short), choosing(long)
+    each = max(0.0, (second - first) / (long - short))
+    return max(0.0, first - short * each), each
 
 
 def _link(mesh: Mesh) -> tuple[float, float]:

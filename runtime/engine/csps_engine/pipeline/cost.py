@@ -36,6 +36,10 @@ class Speeds:
     """Of an exchange of nothing."""
     piece_seconds: float
     """Of computing one piece more."""
+    choosing_seconds: float = 0.0
+    """Of choosing what sparse attention fetches, in one layer."""
+    choosing_token_seconds: float = 0.0
+    """The same of each own token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class PieceRule(Protocol):
         """One of `allowed`, which rise from 1. May be collective."""
         ...
 
+    def pays(self, sparse: LayerWork, exact: LayerWork, allowed: Sequence[int], own_tokens: float) -> bool:
+        """Whether a sparse layer is worth it where an exact one may be exchanged so. May be collective."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FixedPieces:
@@ -68,6 +76,10 @@ class FixedPieces:
 
     def choose(self, work: LayerWork, allowed: Sequence[int]) -> int:
         return max(count for count in allowed if count <= max(1, self.most))
+
+    def pays(self, sparse: LayerWork, exact: LayerWork, allowed: Sequence[int], own_tokens: float) -> bool:
+        """Nothing is known of costs here: who asked for sparse attention decided."""
+        return True
 
 
 def layer_work(config: ModelConfig, mode: ExactMode, tokens: int, ranks: int, element_bytes: int) -> LayerWork:

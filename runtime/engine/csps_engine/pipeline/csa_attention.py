@@ -19,7 +19,6 @@ import math
 import torch
 from torch import Tensor
 
-from csps_engine.attention.attend import attend
 from csps_engine.attention.listed import tile_queries
 from csps_engine.attention.partial import Partial
 from csps_engine.comm.mesh import Mesh, Pending
@@ -34,6 +33,7 @@ from csps_engine.csa.layout import Layout
 from csps_engine.csa.levels import levels_for
 from csps_engine.csa.moved import MovedQueries
 from csps_engine.csa.need import Demand, EstimateRule, expected_weight, need
+from csps_engine.csa.own import Least, attend_own, attend_own_last
 from csps_engine.csa.packing import EightBit, Packing, Plain
 from csps_engine.csa.reach import Reach
 from csps_engine.csa.selection import Wishes, wish
@@ -92,13 +92,14 @@ class CsaAttention:
         chosen, taken = self._fetch_chosen(wishes, packing)
         # The chosen keys travel while own ones are attended to.
         moved.answer(k, v)
-        local = attend(q, k, v, causal=True)  # own tokens rise in position, so index order is causal order
-        held = Partial(local.out[: len(asking)], local.lse[: len(asking)])
+        regular = len(asking)
+        held = attend_own(asking, k[:, :regular], v[:, :regular], voters, self._least_of_own(regular))
         held = join(held, asking, unasked, self._reading(k.shape[0], tiles))
         for rows, blocks in zip(chosen, taken, strict=True):
             arrival = arrange(rows.whole(), blocks, self._layout)
             held = join(held, asking, arrival, self._reading(k.shape[0], tiles, worth))
-        exact = moved.merge(local)
+        tail = attend_own_last(q, k, v, len(q) - regular)
+        exact = moved.merge(hear(q, k, moved.audited, tiles).lse, tail)
         self._count(given, chosen, k)
         self._coverage.audit(held.lse[moved.audited], exact.audited)
         self._floor.heard(self._coverage.mean)
@@ -164,6 +165,10 @@ class CsaAttention:
     def _reading(self, kv_heads: int, tiles: Tiles, worth: Tensor | None = None) -> Reading:
         least = self._least(self._settings.skip_weight, self._reach.visible_tokens)
         return Reading(self._mesh.rank, kv_heads, tiles, worth, math.log(least) if least > 0 else -math.inf)
+
+    def _least_of_own(self, tokens: int) -> Least:
+        settings, blocks = self._settings, -(-tokens // self._settings.block_tokens)
+        return Least(self._least(settings.skip_share, blocks), self._least(settings.skip_weight, tokens))
 
     def _least(self, skipped: float, count: int) -> float:
         """Of `count` parts, what one has at least to be read, when all the others together may have `skipped`."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from csps_engine.core.plan import PrefillMode
+from csps_engine.core.plan import AttentionKind, PrefillMode
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.config import ModelConfig
 from csps_engine.pipeline.cost import Speeds, best_pieces, layer_seconds, layer_work
 from csps_engine.pipeline.mode import choose_mode
 from csps_engine.pipeline.pieces import piece_counts
+from csps_engine.pipeline.sparse_cost import sparse_pays, sparse_work
 
 UNMEASURED = Speeds(2e10, 2e10, 1e9, 1e-3, 1e-4)
 """Of some machine, until this one's are known: enough to tell a long prompt from a short one."""
@@ -33,6 +35,19 @@ class Forecast:
     def pieces(self, tokens: int, ranks: int) -> int:
         """Pieces of a layer's exchange; 1 while nothing is measured, for then none is known to pay."""
         return self._layer(tokens, ranks)[0]
+
+    def attention(self, tokens: int, ranks: int, settings: CsaSettings) -> AttentionKind:
+        """Sparse where that is worth it, and where nothing is measured yet."""
+        if ranks == 1 or tokens <= settings.dense_tokens:
+            return "dense"
+        if self._speeds is None:
+            return "sparse"
+        sparse = sparse_work(self._config, tokens, ranks, self._element_bytes, settings)
+        exact = layer_work(
+            self._config, choose_mode(self._config, ranks, self._asked), tokens, ranks, self._element_bytes
+        )
+        pays = sparse_pays(sparse, exact, self._speeds, self.pieces(tokens, ranks), tokens / ranks)
+        return "sparse" if pays else "dense"
 
     def layer_seconds(self, tokens: int, ranks: int) -> float:
         """Of one layer, so exchanged."""

@@ -27,6 +27,7 @@ from csps_engine.pipeline.mode import ModeError, choose_mode
 from csps_engine.pipeline.partition import Span
 from csps_engine.pipeline.pieces import piece_counts
 from csps_engine.pipeline.prefix_attention import Beginning, PrefixAttention
+from csps_engine.pipeline.sparse_cost import sparse_work
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
 
@@ -130,7 +131,7 @@ class PrefillRunner:
         if beginning is not None:
             known = PrefixAttention(mesh, len(job.token_ids), beginning)
             return PrefillRun(self._model, mesh, known, job, sink)
-        attention: PrefillAttention | None = _sparse(job, mesh, self._csa)
+        attention: PrefillAttention | None = self._sparse(job)
         if attention is None:
             mode = choose_mode(self._model.config, mesh.size, job.mode)
             attention = self._exact(mode, len(job.token_ids))
@@ -145,6 +146,26 @@ class PrefillRunner:
     ) -> PrefillResult:
         """The same with an attention of the caller's; the result's mode is then only a guess."""
         return _to_its_end(PrefillRun(self._model, self._mesh, attention, job, sink), progress)
+
+    def _sparse(self, job: PrefillJob) -> CsaAttention | None:
+        """Sparse attention if the job asks for it and it is worth it for a prompt of this length."""
+        if job.attention == "dense":
+            return None
+        if job.mode == "allToAll":
+            raise ModeError("sparse attention moves keys and values; it has no allToAll form")
+        mesh, config, tokens = self._mesh, self._model.config, len(job.token_ids)
+        if mesh.size == 1 or tokens <= self._csa.dense_tokens:
+            return None
+        element_bytes = self._model.dtype.itemsize
+        mode = choose_mode(config, mesh.size, job.mode)
+        exact = layer_work(config, mode, tokens, mesh.size, element_bytes)
+        sparse = sparse_work(config, tokens, mesh.size, element_bytes, self._csa)
+        if not self._pieces.pays(sparse, exact, piece_counts(config, mode, tokens, mesh.size), tokens / mesh.size):
+            return None
+        try:
+            return CsaAttention(mesh, tokens, self._csa)
+        except CsaError as error:
+            raise ModeError(str(error)) from error
 
     def _exact(self, mode: ExactMode, tokens: int) -> PrefillAttention:
         mesh, config = self._mesh, self._model.config
@@ -163,21 +184,6 @@ def _to_its_end(run: PrefillRun, progress: Progress | None) -> PrefillResult:
         if progress is not None:
             progress(run.layers_done, run.layers)
     return run.finish()
-
-
-def _sparse(job: PrefillJob, mesh: Mesh, settings: CsaSettings) -> CsaAttention | None:
-    """Sparse attention if the job asks for it and the prompt is long enough to be worth it."""
-    if job.attention == "dense":
-        return None
-    if job.mode == "allToAll":
-        raise ModeError("sparse attention moves keys and values; it has no allToAll form")
-    tokens = len(job.token_ids)
-    if mesh.size == 1 or tokens <= settings.dense_tokens:
-        return None
-    try:
-        return CsaAttention(mesh, tokens, settings)
-    except CsaError as error:
-        raise ModeError(str(error)) from error
 
 
 def _head_major(qkv: Qkv) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ from csps_engine.attention.attend import attend_reference
 from csps_engine.csa.arrival import arrange
 from csps_engine.csa.fetch import Keys
 from csps_engine.csa.layout import Layout
+from csps_engine.csa.own import Least, attend_own, attend_own_last
 from csps_engine.csa.voters import RUN, hear
 from csps_engine.csa.worth import Tiles, worth_reading
 
@@ -54,3 +55,35 @@ def test_voters_know_the_weight_of_own_keys_up_to_their_own() -> None:
     exact = attend_reference(layer.q, layer.k, layer.v, causal=True).lse[at]
     torch.testing.assert_close(voters.lse, exact, rtol=0, atol=1e-5)
     assert hear(layer.q[:0], layer.k, at[:0], Tiles(0, 0, 64)).lse.shape == (0, 9)
+
+
+@pytest.mark.parametrize("tokens", [40, 256, 300, 513])
+@pytest.mark.parametrize("least", [0.0, 1e-30])
+def test_own_keys_are_attended_to_in_full_where_everything_is_read(tokens: int, least: float) -> None:
+    layer = random_layer(tokens, 9, 3)
+    voters = hear(layer.q, layer.k, torch.arange(0, tokens, 8), Tiles(0, tokens, 64))
+    found = attend_own(layer.q, layer.k, layer.v, voters, Least(least, least))
+    exact = attend_reference(layer.q, layer.k, layer.v, causal=True)
+    torch.testing.assert_close(found.out, exact.out, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.lse, exact.lse, rtol=0, atol=1e-5)
+
+
+def test_own_blocks_that_no_voter_looks_at_are_left_out_and_nothing_else() -> None:
+    layer = random_layer(512)
+    layer.k[:, :64] -= 40 * layer.q.mean((0, 1)).sign()  # nobody looks there
+    layer.q[:] = layer.q.mean((0, 1)) + 0.01 * layer.q
+    voters = hear(layer.q, layer.k, torch.arange(0, 512, 8), Tiles(0, 512, 64))
+    found = attend_own(layer.q, layer.k, layer.v, voters, Least(1e-6, 1e-6))
+    exact = attend_reference(layer.q, layer.k, layer.v, causal=True)
+    lost = 1 - torch.exp(found.lse - exact.lse)
+    assert lost.max() < 1e-4
+    torch.testing.assert_close(found.out, exact.out, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 64])
+def test_the_last_of_own_queries_are_exact(count: int) -> None:
+    layer = random_layer(200)
+    exact = attend_reference(layer.q, layer.k, layer.v, causal=True)
+    found = attend_own_last(layer.q, layer.k, layer.v, count)
+    torch.testing.assert_close(found.out, exact.out[200 - count :], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.lse, exact.lse[200 - count :], rtol=0, atol=1e-5)

@@ -11,7 +11,7 @@ from csps_engine.kernels import block_sparse, digest, expected_weight, merge, pa
 
 PAGE = 64
 GROUP = 4
-BLOCK = 64
+BLOCK = 32
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import pytest
 import torch
 from draws import SIXTEEN_BIT, assert_near, normal
 
+from csps_engine.attention.attend import attend
+from csps_engine.attention.listed import attend_listed, tile_queries
 from csps_engine.attention.paged import PageTable, ViewedPages, paged_attention
 from csps_engine.attention.partial import Partial, merge, merge_many
-from csps_engine.attention.ragged import attend_each_head
 from csps_engine.core.kvshape import KvShape
 from csps_engine.csa.digest import digest
 from csps_engine.csa.need import expected_weight
 from csps_engine.csa.votes import neediest
 from csps_engine.kernels import choice
+from csps_engine.kernels.blocks import BEFORE_ALL, BlockLists, KeyBlocks
 from csps_engine.kv.pool import KvPool
 from csps_engine.kv.runs import Run
 
@@ -64,25 +66,28 @@ def test_a_step_over_strewn_pages_is_the_same_by_both_forms(
     assert paged_attention(pool, []).attend(0, q[:0]).out.shape == (0, 9, 64)
 
 
-def test_heads_with_keys_of_their_own_are_the_same_by_both_forms(
-    monkeypatch: pytest.MonkeyPatch, device: torch.device
+@pytest.mark.parametrize("lists_of", [2, 6])
+def test_listed_blocks_add_the_same_by_both_forms(
+    lists_of: int, monkeypatch: pytest.MonkeyPatch, device: torch.device
 ) -> None:
-    q = normal(1, 30, 6, 64).to(device)
-    counts = [[70, 3], [0, 64], [5, 0]]
-    keys = [[(normal(i, n, 64).to(device), normal(i + 9, n, 64).to(device)) for i, n in enumerate(c)] for c in counts]
-    by("torch", monkeypatch)
-    plain = attend_each_head(q, keys)
-    by("triton", monkeypatch)
-    assert_near(attend_each_head(q, keys), Partial(plain.out.cpu(), plain.lse.cpu()))
-
-
-def test_a_head_without_keys_gets_nothing_by_both_forms(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    none, some = torch.empty(0, 64, device=device), normal(1, 9, 64).to(device)
+    tokens = 150
+    q, own = normal(1, tokens, 6, 64).to(device), normal(2, 2, 9, 64).to(device)
+    k, v = normal(3, 150, 64).to(device), normal(4, 150, 64).to(device)
+    blocks = KeyBlocks(
+        *(torch.tensor(c, dtype=torch.int32).to(device) for c in ([0, 40, 77], [32, 7, 32], [BEFORE_ALL] * 3))
+    )
+    found = []
     for form in ("torch", "triton"):
         by(form, monkeypatch)
-        partial = attend_each_head(normal(2, 4, 2, 64).to(device), [[(none, none)], [(some, some)]])
-        assert torch.isneginf(partial.lse[:, 0]).all()
-        assert torch.isfinite(partial.lse[:, 1]).all()
+        tiles = -(-tokens // tile_queries(q))
+        read = torch.ones(lists_of, tiles, 3, dtype=torch.bool)
+        read[0], read[1, :, 1] = False, False
+        end = read.sum(2).flatten().cumsum(0).view(lists_of, tiles)
+        listed = read.nonzero(as_tuple=True)[2]
+        lists = BlockLists(*(part.int().to(device) for part in (end - read.sum(2), end, listed)))
+        held = attend(q, own, own, causal=False)
+        found.append(attend_listed(held, q, (k, v), blocks, lists))
+    assert_near(found[1], Partial(found[0].out.cpu(), found[0].lse.cpu()))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (SIXTEEN_BIT, 2e-2)])
