@@ -188,7 +188,8 @@ class PrefillBook:
 
     def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:
         task, ranks = self.queue.take(start.request_id), start.ranks
-        tokens, attention = len(task.token_ids), task.attention or self._attention
+        tokens = len(task.token_ids)
+        attention = task.attention or self._costs.attention(tokens, len(ranks))
         reused = reused_tokens(task.reservation, attention, tokens)
         layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks))
         self.running[start.request_id] = Prompt(

@@ -6,7 +6,8 @@ import logging
 from dataclasses import asdict
 
 from csps_engine.comm.mesh import Mesh
-from csps_engine.core.plan import PrefillMode
+from csps_engine.core.plan import AttentionKind, PrefillMode
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.loop.epoch_work import Epoch
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.calibration import measure_speeds
@@ -24,8 +25,9 @@ WORST_CORRECTION = 20.0
 class PrefillCosts:
     """On the engine thread. Ranks measure together; the coordinator alone plans by what is said here."""
 
-    def __init__(self, model: Llama, mode: PrefillMode) -> None:
+    def __init__(self, model: Llama, mode: PrefillMode, sparse: CsaSettings | None = None) -> None:
         self._model = model
+        self._sparse = sparse
         self._mode: PrefillMode = mode
         self._known: dict[tuple[str, ...], Speeds] = {}
         self._members: tuple[str, ...] = ()
@@ -53,6 +55,10 @@ class PrefillCosts:
     def pieces(self, tokens: int, ranks: int) -> int:
         """See Forecast."""
         return self._forecast.pieces(tokens, ranks)
+
+    def attention(self, tokens: int, ranks: int) -> AttentionKind:
+        """Of a prompt that does not say: sparse where that is allowed and worth it."""
+        return "dense" if self._sparse is None else self._forecast.attention(tokens, ranks, self._sparse)
 
     def seconds(self, tokens: int, ranks: int) -> float:
         """Of computing a prompt."""

@@ -76,7 +76,7 @@ class PrefillWork:
         self._access = access
         self._metrics = metrics
         self._reporter = PrefillReporter(metrics, post)
-        self._costs = PrefillCosts(model, policy.mode)
+        self._costs = PrefillCosts(model, policy.mode, policy.sparse)
         passes = Passes(PASS_TOKENS.get(model.device.type, 0), sparse=policy.mode != "allToAll")
         self._book = PrefillBook(self._costs, model.config.layers, policy.attention, policy.layer_limit_seconds, passes)
         self._runs: dict[str, RankRun] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from csps_engine.core.plan import Sampling
+from csps_engine.core.plan import AttentionKind, Sampling
 from csps_engine.loop.prefill_book import SLICE_SECONDS, Passes, PrefillBook
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillTask
@@ -24,6 +24,9 @@ class GivenCosts(PrefillCosts):
     @property
     def measured(self) -> bool:
         return self.known
+
+    def attention(self, tokens: int, ranks: int) -> AttentionKind:
+        return "dense"
 
     def pieces(self, tokens: int, ranks: int) -> int:
         return 3 if ranks > 1 else 1
