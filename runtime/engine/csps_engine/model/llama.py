@@ -18,6 +18,7 @@ from torch import Tensor
 
 from csps_engine.model.config import ModelConfig
 from csps_engine.model.matrix import Matrix
+from csps_engine.model.norm import rms_norm
 from csps_engine.model.rope import Rope, rotate
 from csps_engine.model.tensor_group import TensorGroup
 from csps_engine.model.weights import LayerWeights, Weights
@@ -77,14 +78,14 @@ class Llama:
         for a, b in _chunks(x.shape[0]):
             part = x[a:b]
             self._add(part, w.out, attended[a:b].flatten(1))
-            hidden = F.rms_norm(part, (c.hidden,), w.ffn_norm, c.norm_eps)
+            hidden = rms_norm(part, w.ffn_norm, c.norm_eps)
             gate, up = w.gate_up.times(hidden).chunk(2, -1)
             self._add(part, w.down, F.silu(gate).mul_(up))
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits [T, vocab] in fp32 of the last layer's x [T, hidden]."""
         c, w = self.config, self.weights
-        return w.head.times(F.rms_norm(x, (c.hidden,), w.norm, c.norm_eps)).float()
+        return w.head.times(rms_norm(x, w.norm, c.norm_eps)).float()
 
     def _add(self, target: Tensor, matrix: Matrix, x: Tensor) -> None:
         if self._tensor_group is None:
@@ -94,7 +95,7 @@ class Llama:
 
     def _project(self, w: LayerWeights, x: Tensor, turn: Tensor) -> Qkv:
         c = self.config
-        projected = w.qkv.times(F.rms_norm(x, (c.hidden,), w.attention_norm, c.norm_eps))
+        projected = w.qkv.times(rms_norm(x, w.attention_norm, c.norm_eps))
         if w.qkv_bias is not None:
             projected += w.qkv_bias
         heads = projected.unflatten(-1, (-1, c.head_dim))

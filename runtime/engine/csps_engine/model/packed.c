@@ -40,9 +40,9 @@ typedef struct {
 
 typedef struct {
   const float *x;         /* [tokens, columns] */
-  const float *sums;      /* [tokens, columns / group] of x over each group; unused without minimum */
   float *y;               /* [tokens, y_stride] */
-  size_t tokens, y_stride;
+  size_t tokens, y_stride, adds;  /* adds: to what is in y, in place of writing over it */
+  const float *sums;      /* [tokens, columns / group] of x over each group, made here; unused without minimum */
 } product;
 
 INLINE bytes load_bytes(const uint8_t *from) { bytes v; memcpy(&v, from, sizeof v); return v; }
@@ -102,7 +102,10 @@ INLINE void multiply_tile(const matrix *w, const product *p, size_t tile, size_t
       if (w->minimum) y[t] += load(w->minimum + at) * p->sums[(token + t) * groups + g];
     }
   }
-  for (int t = 0; t < tokens; t++) store(p->y + (token + t) * p->y_stride + tile * ROWS, y[t]);
+  for (int t = 0; t < tokens; t++) {
+    float *to = p->y + (token + t) * p->y_stride + tile * ROWS;
+    store(to, p->adds ? load(to) + y[t] : y[t]);
+  }
 }
 
 INLINE void multiply(const matrix *w, const product *p, const int nibbles) {
@@ -196,8 +199,10 @@ WIDE INLINE void multiply_tile_wide(
       }
   }
   for (int t = 0; t < tokens; t++)
-    for (int part = 0; part < 2; part++)
-      _mm256_storeu_ps(p->y + (token + t) * p->y_stride + tile * ROWS + 8 * part, y[t][part]);
+    for (int part = 0; part < 2; part++) {
+      float *to = p->y + (token + t) * p->y_stride + tile * ROWS + 8 * part;
+      _mm256_storeu_ps(to, p->adds ? _mm256_add_ps(_mm256_loadu_ps(to), y[t][part]) : y[t][part]);
+    }
 }
 
 /* False where there is no memory for the rounded activations. */
@@ -228,12 +233,29 @@ static int multiply_bytes_wide(const matrix *w, const product *p) { return 0; }
 static int is_wide(const matrix *w) { return 0; }
 #endif
 
-void csps_multiply_nibbles(const matrix *w, const product *p) {
-  if (!is_wide(w) || !multiply_nibbles_wide(w, p)) multiply_nibbles(w, p);
+/* With sums over groups where minima want them. 0 where there is no memory for those. */
+INLINE int multiply_either(const matrix *w, product p, const int nibbles) {
+  const size_t groups = w->columns / w->group;
+  float *sums = NULL;
+  if (w->minimum) {
+    sums = malloc(p.tokens * groups * sizeof *sums + 1);
+    if (!sums) return 0;
+    for (size_t at = 0; at < p.tokens * groups; at++) {
+      float parts[8] = {0};
+      const float *x = p.x + at * w->group;
+      for (size_t c = 0; c < w->group; c++) parts[c % 8] += x[c];
+      sums[at] = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+    }
+  }
+  p.sums = sums;
+  if (!is_wide(w) || !(nibbles ? multiply_nibbles_wide(w, &p) : multiply_bytes_wide(w, &p)))
+    nibbles ? multiply_nibbles(w, &p) : multiply_bytes(w, &p);
+  free(sums);
+  return 1;
 }
-void csps_multiply_bytes(const matrix *w, const product *p) {
-  if (!is_wide(w) || !multiply_bytes_wide(w, p)) multiply_bytes(w, p);
-}
+
+int csps_multiply_nibbles(const matrix *w, const product *p) { return multiply_either(w, *p, 1); }
+int csps_multiply_bytes(const matrix *w, const product *p) { return multiply_either(w, *p, 0); }
 
 CLONES void csps_expand_nibbles(const matrix *w, float *y) {
   for (size_t tile = 0; tile < w->tiles; tile++) expand_tile(w, y, tile, 1);

@@ -51,10 +51,11 @@ class _Weights(ctypes.Structure):
 class _Product(ctypes.Structure):
     _fields_ = (
         ("x", ctypes.c_void_p),
-        ("sums", ctypes.c_void_p),
         ("y", ctypes.c_void_p),
         ("tokens", ctypes.c_size_t),
         ("y_stride", ctypes.c_size_t),
+        ("adds", ctypes.c_size_t),
+        ("sums", ctypes.c_void_p),
     )
 
 
@@ -80,6 +81,7 @@ class PackedMatrix:
             if first.bits == 4
             else (library.csps_multiply_bytes, library.csps_expand_bytes)
         )
+        self._whole = self._of(0, len(self._q))
 
     @property
     def nbytes(self) -> int:
@@ -87,20 +89,27 @@ class PackedMatrix:
 
     def times(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        out = x.new_empty(x.shape[0], len(self._q) * TILE_ROWS)
+        tiles = self._whole.tiles
+        out = x.new_empty(x.shape[0], tiles * TILE_ROWS)
         if x.shape[0] < FEW_TOKENS:
-            sums = x if self._minimum is None else x.unflatten(1, (-1, self._group)).sum(-1)
-            product = _Product(x.data_ptr(), sums.data_ptr(), out.data_ptr(), x.shape[0], out.shape[1])
-            self._multiply(ctypes.byref(self._of(0, len(self._q))), ctypes.byref(product))
+            self._few(out, x, adds=False)
         else:
-            for first in range(0, len(self._q), EXPANDED_TILES):
-                slab = self._expanded(first, min(first + EXPANDED_TILES, len(self._q)))
+            for first in range(0, tiles, EXPANDED_TILES):
+                slab = self._expanded(first, min(first + EXPANDED_TILES, tiles))
                 row = first * TILE_ROWS
                 torch.mm(x, slab, out=out[:, row : row + slab.shape[1]])
-        return out[:, : self._rows]
+        return out if out.shape[1] == self._rows else out[:, : self._rows]
 
     def add_times(self, target: Tensor, x: Tensor) -> None:
-        target.add_(self.times(x))
+        if x.shape[0] < FEW_TOKENS and self._rows % TILE_ROWS == 0 and target.is_contiguous():
+            self._few(target, x.contiguous(), adds=True)
+        else:
+            target.add_(self.times(x))
+
+    def _few(self, target: Tensor, x: Tensor, adds: bool) -> None:
+        product = _Product(x.data_ptr(), target.data_ptr(), x.shape[0], target.shape[1], adds, None)
+        if not self._multiply(ctypes.byref(self._whole), ctypes.byref(product)):
+            raise MemoryError("there is no memory for the sums of a product's activations")
 
     def lookup(self, numbers: Tensor) -> Tensor:
         tile, row = numbers // TILE_ROWS, numbers % TILE_ROWS
