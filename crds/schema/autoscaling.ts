@@ -179,6 +179,10 @@ export const scale = z
           name: z.string().describe("Length class"),
           upToTokens: z.int().min(1).describe("Its longest prompt"),
           degree: z.int().min(1).describe("SP degree to serve it with"),
+          attention: z
+            .enum(["auto", "dense"])
+            .optional()
+            .describe("dense: exact, whatever the deployment allows. Default: auto"),
         }),
       )
       .optional()

@@ -5,10 +5,10 @@ export const sparseAttention = z
   .object({
     mode: z
       // Not Off and On: YAML reads those as booleans unless they stand in quotes.
-      .enum(["Disabled", "Enabled"])
+      .enum(["Disabled", "Enabled", "UnderPressure"])
       .default("Disabled")
       .describe(
-        "Enabled: ranks fetch the keys of others by their worth and in 8 bits, an approximation; Disabled: attention is exact",
+        "Enabled: ranks fetch the keys of others by their worth and in 8 bits, an approximation; Disabled: attention is exact; UnderPressure: exact while the ranks hold the load so, and thinned within these limits, longest prompts first, before ranks are added; needs autoscaling.mode Enforce and a budgetPercent below 100, and is Enabled without",
       ),
     minTokens: z
       .int()

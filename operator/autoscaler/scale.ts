@@ -3,10 +3,14 @@ import type { Scale } from "../../crds/schema/autoscaling.ts";
 import type { ScalingDecision } from "../planning/scaling/decision.ts";
 
 /** A decision that holds says nothing of degrees: those in force stay. */
-export function scaleOf({ size, degrees, input }: ScalingDecision, before: Scale | undefined): Scale {
-  const table = input.policy.classes.flatMap(({ name, upToTokens }) => {
+export function scaleOf(decision: ScalingDecision, before: Scale | undefined): Scale {
+  const { size, degrees, input, sparseAboveTokens = Infinity } = decision;
+  const { classes, sparse } = input.policy;
+  const table = classes.flatMap(({ name, upToTokens }) => {
     const degree = degrees[name];
-    return degree === undefined || degree < 1 ? [] : [{ name, upToTokens, degree }];
+    if (degree === undefined || degree < 1) return [];
+    const attention = upToTokens > sparseAboveTokens ? ("auto" as const) : ("dense" as const);
+    return [{ name, upToTokens, degree, ...(sparse !== undefined && { attention }) }];
   });
   const kept = table.length > 0 ? table : before?.degrees;
   return {

@@ -38,7 +38,9 @@ export function tellingOf({ reasons }: Pick<ScalingDecision, "reasons">): Becaus
 /** Two decisions of the same news are told once: figures that drift are none. */
 export function newsOf(decision: ScalingDecision, mode: Acting): string {
   const codes = decision.reasons.map(({ code, sentence }) => (holds.includes(code) ? sentence : code));
-  return [mode, ...codes, describe(decision.size)].join("; ");
+  const { sparseAboveTokens: above } = decision;
+  const sparse = above === undefined ? [] : [`sparse above ${above} tokens`];
+  return [mode, ...codes, describe(decision.size), ...sparse].join("; ");
 }
 
 export function scalingCondition(

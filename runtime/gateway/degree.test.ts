@@ -10,15 +10,18 @@ afterEach(async () => {
   await bench.close();
 });
 
-/** The degree that each prefill was asked with, after a short prompt and a long one. */
-async function degreesAsked(degrees: BenchSettings["degrees"]): Promise<(number | undefined)[]> {
+/** What each prefill was asked with, after a short prompt and a long one. */
+async function asked<Field extends keyof PrefillRequest>(
+  field: Field,
+  degrees: BenchSettings["degrees"],
+): Promise<PrefillRequest[Field][]> {
   bench = await startBench(degrees === undefined ? {} : { degrees });
   for (const words of [1, 40]) {
     const prompt = `${"Say hello. ".repeat(words)}${answerMark}`;
     await bench.openai().completions.create({ model: "tiny", prompt, max_tokens: 4, temperature: 0 });
   }
   const prefills = bench.rank("m-prefill-0-0").calls.filter(({ verb }) => verb === "prefill");
-  return prefills.map(({ body }) => (body as PrefillRequest).degree);
+  return prefills.map(({ body }) => (body as PrefillRequest)[field]);
 }
 
 it("asks for as many ranks as the operator's degree table says for the prompt's length", async () => {
@@ -26,9 +29,17 @@ it("asks for as many ranks as the operator's degree table says for the prompt's 
     { name: "short", upToTokens: 64, degree: 1 },
     { name: "long", upToTokens: 100_000, degree: 4 },
   ];
-  expect(await degreesAsked(table)).toEqual([1, 4]);
+  expect(await asked("degree", table)).toEqual([1, 4]);
+});
+
+it("asks for exact attention where the table says so, and leaves it to the ranks where not", async () => {
+  const table = [
+    { name: "short", upToTokens: 64, degree: 1, attention: "dense" as const },
+    { name: "long", upToTokens: 100_000, degree: 4, attention: "auto" as const },
+  ];
+  expect(await asked("attention", table)).toEqual(["dense", undefined]);
 });
 
 it("leaves the degree to the group when no table is known", async () => {
-  expect(await degreesAsked(undefined)).toEqual([undefined, undefined]);
+  expect(await asked("degree", undefined)).toEqual([undefined, undefined]);
 });

@@ -55,6 +55,7 @@ async function start(settings: Settings): Promise<void> {
         view,
         now: Date.now,
         wantedDegree: (tokens) => degrees.wanted(tokens),
+        exact: (tokens) => degrees.exact(tokens),
       }),
       patience: defaultPatience,
       recovered(recovery) {

@@ -56,7 +56,15 @@ export const moveRecord = z.object({
 
 /** SP degree to serve prompts with, by length class, ascending; longer prompts than any class count to the last. */
 export const degreeTable = z.array(
-  z.object({ name: z.string().min(1), upToTokens: z.int().min(1), degree: z.int().min(1) }),
+  z.object({
+    name: z.string().min(1),
+    upToTokens: z.int().min(1),
+    degree: z.int().min(1),
+    attention: z
+      .enum(["auto", "dense"])
+      .optional()
+      .describe("dense: exact, whatever the deployment allows. Default: auto"),
+  }),
 );
 
 export type DegreeTable = z.infer<typeof degreeTable>;

@@ -12,7 +12,7 @@ import { h100Nodes } from "../cost/gpus.ts";
 import { decodeStep } from "../cost/decode.ts";
 import type { Hardware } from "../cost/hardware.ts";
 import { kvBytesPerToken, llama8b, type ModelShape, weightBytes } from "../cost/modelShape.ts";
-import { type CostProfile, deriveProfile, type PrefillLaw } from "../cost/profile.ts";
+import { type CostProfile, deriveProfile, type PrefillLaw, type SparsePrefill } from "../cost/profile.ts";
 import { type PrefillReport, type Refit, refittedLaw, refitWith, startRefit } from "../cost/refit.ts";
 
 export interface NumberedPrefill extends PrefillReport {
@@ -50,6 +50,8 @@ export interface ModelFacts {
   readonly tensorDegree: number;
   /** Tokens that the pages of one decode rank hold. */
   readonly kvTokensOfRank: number;
+  /** Attention that prompts are served with now. */
+  readonly sparse?: SparsePrefill | undefined;
 }
 
 export const nothingLearned: Learned = { first: [], refit: undefined, decodes: [], taken: {} };
@@ -127,7 +129,8 @@ function standInProfile(facts: ModelFacts): CostProfile {
   // A token more than the pages hold: shares and roundings must not take one away.
   const memoryBytes = (bytes / facts.tensorDegree + kvBytesPerToken(model)) / usableShare;
   const hardware = { ...standIn, gpu: { ...standIn.gpu, memoryBytes } };
-  return deriveProfile(model, hardware, facts.tensorDegree);
+  const bare = deriveProfile(model, hardware, facts.tensorDegree);
+  return facts.sparse === undefined ? bare : { ...bare, sparse: facts.sparse };
 }
 
 const shares = { fixed: 0.2, linear: 0.7, quadratic: 0.1 };

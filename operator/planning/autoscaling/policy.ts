@@ -1,5 +1,6 @@
 /** The spec of a deployment as the planner takes it. */
 import type { CSPSDeploymentSpec } from "../../../crds/schema/cspsdeployment.ts";
+import type { SparsePrefill } from "../cost/profile.ts";
 import type { LengthClass, ScalingPolicy } from "../scaling/decision.ts";
 import { countBounds } from "./force.ts";
 
@@ -11,6 +12,20 @@ export const utilisation = 0.9;
 export const consolidation = 0.95;
 /** So many of the pods must have told of themselves lately. */
 export const quorum = 0.67;
+
+/** Widths of the engine's sparse attention that its cost depends on. */
+const blocks = { kind: "blocks", blockTokens: 32, tailTokens: 64 } as const;
+
+/**
+ * What prompts may be thinned to before ranks are added. A budget of all keys has no cost that could be planned with, and
+ * a floor of all attention leaves nothing out.
+ */
+function sparsityCap({ prefill, autoscaling }: Spec): SparsePrefill | undefined {
+  const { mode, minTokens, budgetPercent, qualityFloorPercent } = prefill.sparseAttention;
+  const knob = mode === "UnderPressure" && autoscaling.mode === "Enforce";
+  if (!knob || budgetPercent === 100 || qualityFloorPercent === 100) return undefined;
+  return { selection: { ...blocks, budget: budgetPercent / 100 }, denseUpToTokens: minTokens - 1 };
+}
 
 export function scalingPolicy(spec: Spec): ScalingPolicy {
   const { autoscaling, slo } = spec;
@@ -33,6 +48,7 @@ export function scalingPolicy(spec: Spec): ScalingPolicy {
     stabilizationMs: autoscaling.stabilizationSeconds * 1000,
     maxSampleAgeMs: autoscaling.maxSampleAgeSeconds * 1000,
     quorum,
+    sparse: sparsityCap(spec),
   };
 }
 

@@ -88,7 +88,7 @@ function splitSeconds(profile: CostProfile, tokens: number, degree: number): num
 }
 
 /** Attention's work over that of dense attention. */
-function attentionShare(profile: CostProfile, tokens: number, degree: number): number {
+export function attentionShare(profile: CostProfile, tokens: number, degree: number): number {
   const selection = selectionOf(profile, tokens, degree);
   if (selection.kind === "dense") return 1;
   const { model, tensorDegree } = profile;

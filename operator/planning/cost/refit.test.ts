@@ -45,6 +45,17 @@ describe("refitWith", () => {
     expect(errorOn(refittedLaw(state), slower)).toBeLessThan(0.05);
   });
 
+  it("finds the law of exact attention from prompts that were thinned", () => {
+    const selection = { kind: "blocks", budget: 0.2, blockTokens: 32, tailTokens: 64 } as const;
+    const sparse = { ...profile, sparse: { selection, denseUpToTokens: 8_192 } };
+    const reports = Array.from({ length: 100 }, (_, index) => {
+      const { tokens, degree } = reportOf(slower, index);
+      return { tokens, degree, seconds: prefillSeconds({ ...sparse, law: slower }, tokens, degree) };
+    });
+    const state = reports.reduce((sum, one) => refitWith(sum, sparse, one), startRefit(profile.law));
+    expect(errorOn(refittedLaw(state), slower)).toBeLessThan(0.02);
+  });
+
   it("forgets a law that no longer holds", () => {
     const before = learn(Array.from({ length: 300 }, (_, index) => reportOf(slower, index)));
     const after = learn(

@@ -8,7 +8,13 @@
  * What makes it hard: reports of one length say nothing of the other terms, and forgetting would let their
  * uncertainty grow without end; so the covariance is capped, and multipliers stay within [1/20, 20].
  */
-import { exposedSeconds, prefillSeconds, type CostProfile, type PrefillLaw } from "./profile.ts";
+import {
+  attentionShare,
+  exposedSeconds,
+  prefillSeconds,
+  type CostProfile,
+  type PrefillLaw,
+} from "./profile.ts";
 
 export interface PrefillReport {
   readonly tokens: number;
@@ -89,7 +95,7 @@ function ratiosOf(prior: PrefillLaw, profile: CostProfile, report: PrefillReport
   return [
     prior.fixedSeconds / split,
     (prior.secondsPerToken * tokens) / degree / split,
-    (prior.secondsPerTokenSquared * tokens ** 2) / degree / split,
+    (prior.secondsPerTokenSquared * tokens ** 2 * attentionShare(profile, tokens, degree)) / degree / split,
   ];
 }
 

@@ -1,5 +1,5 @@
 /** What a scaling decision is made from, and what it says. All of it is data: `planScaling` of a recorded input repeats it. */
-import type { CostProfile } from "../cost/profile.ts";
+import type { CostProfile, SparsePrefill } from "../cost/profile.ts";
 
 export interface Range {
   readonly min: number;
@@ -48,6 +48,8 @@ export interface ScalingPolicy {
   readonly maxSampleAgeMs: number;
   /** Share of the pods whose samples must be fresh. */
   readonly quorum: number;
+  /** The most that prompts may be thinned before ranks are added; without it the cost's own attention stays. */
+  readonly sparse?: SparsePrefill | undefined;
 }
 
 /** Prompts of one length class, as they arrive; never as they complete. */
@@ -107,6 +109,11 @@ export interface ScalingMemory {
   readonly reversalsMs: readonly number[];
   /** Tokens in the KV of all requests at the last few decisions. */
   readonly liveContextTokens?: readonly number[];
+  /** How many of the longest classes are thinned, and how many had to be with room to spare. */
+  readonly sparsity?: {
+    readonly level: number;
+    readonly wishes: readonly { readonly atMs: number; readonly level: number }[];
+  };
 }
 
 export type Role = "prefill" | "decode";
@@ -172,6 +179,8 @@ export interface ScalingDecision {
   readonly size: Size;
   /** Degree that each class is served with. */
   readonly degrees: Readonly<Record<string, number>>;
+  /** Where sparse attention is a knob: prompts of more tokens are thinned, none where it is absent. */
+  readonly sparseAboveTokens?: number;
   readonly reasons: readonly Because<ScalingReason>[];
   readonly refusals: readonly Because<ScalingRefusal>[];
   readonly wishes: readonly Wish[];

@@ -14,6 +14,7 @@ import type {
 } from "./decision.ts";
 import { describe, fitSize, gpusOf } from "./fit.ts";
 import { assignDegrees } from "./prefillNeed.ts";
+import { costAt, highestLevel, planSparsity, type Sparsity } from "./sparsity.ts";
 import { remember, settledLiveTokens, stabilize } from "./stabilize.ts";
 import { holdReason } from "./validity.ts";
 import { planZero } from "./zero.ts";
@@ -35,7 +36,9 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   const live = settledLiveTokens(memory, input.demand.decode.liveContextTokens);
   const demand = { ...input.demand, decode: { ...input.demand.decode, liveContextTokens: live.median } };
 
-  const prefill = wishPrefill(input, demand);
+  // Grown only for what the ranks don't hold at the cap of sparsity, shrunk only to what holds without any.
+  const capped = { ...input, cost: costAt(input, highestLevel(policy)) };
+  const prefill = wishPrefill(capped, demand, costAt(input, 0));
   const decode = wishDecode(input, demand);
   const wished: Size = { ...prefill.wished, decodeRanks: decode.wished };
   // A group size that may no longer be used is left at once, whatever the window says.
@@ -44,12 +47,15 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   const settled = stabilize(memory, { nowMs, ...patience }, present, wished);
   const fitted = fitSize(cost, policy.bounds, current, settled.size);
 
-  const targets = pressingTargets(input, demand);
+  const sparsity = planSparsity(input, demand, fitted.size);
+  const served = { ...input, cost: costAt(input, sparsity?.level ?? 0) };
+  const targets = pressingTargets(served, demand);
   return {
     input,
     size: fitted.size,
-    degrees: assignDegrees(cost, policy, targets, fitted.size).degrees,
-    reasons: [...changeReasons(input, fitted.size), ...infeasible(input, demand)],
+    degrees: assignDegrees(served.cost, policy, targets, fitted.size).degrees,
+    ...(sparsity?.aboveTokens !== undefined && { sparseAboveTokens: sparsity.aboveTokens }),
+    reasons: [...changeReasons(input, fitted.size, sparsity), ...infeasible(capped, demand)],
     refusals: [
       ...notUnanimous("prefill", prefill),
       ...notUnanimous("decode", decode),
@@ -62,6 +68,7 @@ export function planScaling(input: ScalingInput): ScalingDecision {
       to: fitted.size,
       wishes: settled.wishes,
       liveContextTokens: live.recent,
+      ...(sparsity !== undefined && { sparsity: sparsity.memory }),
     }),
   };
 }
@@ -86,16 +93,25 @@ function held(input: ScalingInput, reasons: readonly Because<ScalingReason>[]): 
   };
 }
 
-function changeReasons({ cost, current }: ScalingInput, size: Size): readonly Because<ScalingReason>[] {
+function changeReasons(
+  { cost, current }: ScalingInput,
+  size: Size,
+  sparsity: Sparsity | undefined,
+): readonly Because<ScalingReason>[] {
   const change = gpusOf(cost, size) - gpusOf(cost, current);
   const grows =
     size.groups * size.groupSize > current.groups * current.groupSize ||
     size.decodeRanks > current.decodeRanks;
   if (describe(size) === describe(current))
-    return [{ code: "Steady", sentence: `${describe(size)} hold the load` }];
+    return [{ code: "Steady", sentence: `${describe(size)} hold the load${thinned(sparsity)}` }];
   const code = grows ? "ScaleUp" : "ScaleDown";
   const gpus = `${change >= 0 ? "+" : ""}${change} GPUs`;
-  return [{ code, sentence: `${describe(current)} become ${describe(size)}, ${gpus}` }];
+  return [{ code, sentence: `${describe(current)} become ${describe(size)}, ${gpus}${thinned(sparsity)}` }];
+}
+
+function thinned(sparsity: Sparsity | undefined): string {
+  if (sparsity?.aboveTokens === undefined) return "";
+  return `; attention of prompts above ${sparsity.aboveTokens} tokens is sparse`;
 }
 
 function infeasible(input: ScalingInput, demand: Demand): readonly Because<ScalingReason>[] {

@@ -10,7 +10,7 @@
  * makes a size hold that did not, so the least N is found by halving. Over all G, fewest GPUs win.
  */
 import { minimumDegree } from "../cost/memory.ts";
-import { prefillSeconds, type CostProfile } from "../cost/profile.ts";
+import { attentionShare, prefillSeconds, type CostProfile } from "../cost/profile.ts";
 import type { Bounds, ClassDemand, PrefillingKv, ScalingPolicy } from "./decision.ts";
 import { p90WaitSeconds, utilisation, type Work } from "./queueing.ts";
 
@@ -88,9 +88,8 @@ function workOf(cost: CostProfile, target: Target, chosen: Candidate, serverRank
   const { demand } = target;
   const { law } = cost;
   const whole = law.fixedSeconds + exposedPart(cost, target, chosen);
-  const split =
-    (law.secondsPerToken * demand.meanTokens + law.secondsPerTokenSquared * demand.meanSquareTokens) /
-    chosen.degree;
+  const squared = law.secondsPerTokenSquared * attentionShare(cost, demand.p90Tokens, chosen.degree);
+  const split = (law.secondsPerToken * demand.meanTokens + squared * demand.meanSquareTokens) / chosen.degree;
   const share = chosen.degree / serverRanks;
   return {
     ratePerSecond: target.ratePerSecond,
@@ -102,7 +101,8 @@ function workOf(cost: CostProfile, target: Target, chosen: Candidate, serverRank
 /** Communication of the class's long prompts, for all of them. */
 function exposedPart(cost: CostProfile, { demand }: Target, chosen: Candidate): number {
   const { law } = cost;
-  const split = law.secondsPerToken * demand.p90Tokens + law.secondsPerTokenSquared * demand.p90Tokens ** 2;
+  const squared = law.secondsPerTokenSquared * attentionShare(cost, demand.p90Tokens, chosen.degree);
+  const split = law.secondsPerToken * demand.p90Tokens + squared * demand.p90Tokens ** 2;
   return Math.max(0, chosen.seconds - law.fixedSeconds - split / chosen.degree);
 }
 

@@ -78,6 +78,7 @@ export function remember(
     readonly to: Size;
     readonly wishes: ScalingMemory["wishes"];
     readonly liveContextTokens: readonly number[];
+    readonly sparsity?: NonNullable<ScalingMemory["sparsity"]>;
   },
 ): ScalingMemory {
   const lastChange = { ...memory.lastChange };
@@ -92,6 +93,7 @@ export function remember(
     }
     lastChange[role] = { atMs: nowMs, direction };
   }
-  const { wishes, liveContextTokens } = change;
-  return { wishes, lastDecisionMs: nowMs, lastChange, reversalsMs, liveContextTokens };
+  const { wishes, liveContextTokens, sparsity } = change;
+  const kept = { wishes, liveContextTokens, ...(sparsity !== undefined && { sparsity }) };
+  return { ...kept, lastDecisionMs: nowMs, lastChange, reversalsMs };
 }

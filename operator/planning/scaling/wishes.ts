@@ -30,7 +30,10 @@ export interface RoleWish<Wished> {
 type Rates = readonly { readonly demand: ClassDemand; readonly ratePerSecond: number }[];
 
 /** Rates of the classes as each prefill signal sees them. */
-function prefillSignals(demand: Demand, drainSeconds: number): readonly (readonly [Wish["signal"], Rates])[] {
+export function prefillSignals(
+  demand: Demand,
+  drainSeconds: number,
+): readonly (readonly [Wish["signal"], Rates])[] {
   const rates = (of: (one: ClassDemand) => number): Rates =>
     demand.classes.map((one) => ({ demand: one, ratePerSecond: of(one) }));
   return [
@@ -51,7 +54,12 @@ export function pressingTargets(input: ScalingInput, demand: Demand): readonly T
   return targetsOf(cost, policy, rates, 1);
 }
 
-export function wishPrefill(input: ScalingInput, demand: Demand): RoleWish<PrefillSize> {
+/** @param shrinking what prompts cost those who would shrink, where it differs from what it costs those who would grow. */
+export function wishPrefill(
+  input: ScalingInput,
+  demand: Demand,
+  shrinking: CostProfile = input.cost,
+): RoleWish<PrefillSize> {
   const { cost, policy, current } = input;
   const ranks = (size: PrefillSize) => size.groups * size.groupSize;
   const larger = (a: PrefillSize, b: PrefillSize) => (ranks(b) > ranks(a) ? b : a);
@@ -72,8 +80,8 @@ export function wishPrefill(input: ScalingInput, demand: Demand): RoleWish<Prefi
       const wanted = least ?? largestPrefill(cost, input);
       up = up === undefined ? wanted : larger(up, wanted);
     }
-    const eased = targetsOf(cost, policy, rates, policy.consolidation);
-    const smaller = leastPrefill(cost, policy, eased, current.groupSize);
+    const eased = targetsOf(shrinking, policy, rates, policy.consolidation);
+    const smaller = leastPrefill(shrinking, policy, eased, current.groupSize);
     if (smaller === undefined || ranks(smaller) >= ranks(current)) disagreeing.push(signal);
     else {
       agreeing.push(signal);

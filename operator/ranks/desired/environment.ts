@@ -27,7 +27,8 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     CSPS_DTYPE: design.engine.dtype,
     CSPS_TENSOR_PARALLEL: String(design.tensorParallel.degree),
     CSPS_SP_MODE: design.mode,
-    CSPS_SPARSE_ATTENTION: design.sparseAttention?.mode === "Enabled" ? "enabled" : "disabled",
+    CSPS_SPARSE_ATTENTION:
+      (design.sparseAttention?.mode ?? "Disabled") === "Disabled" ? "disabled" : "enabled",
     ...sparseLimits(design.sparseAttention),
     CSPS_KV_BYTES: kvBytes(design.kvCacheMemory),
     CSPS_DRAIN_GRACE_MS: String(drainGraceMs(design.rank.terminationGracePeriodSeconds)),

@@ -5,6 +5,8 @@ import type { DegreeTable } from "../../state/domain.ts";
 export interface Degrees {
   /** Ranks that should compute a prompt of so many tokens; undefined when nothing is known. */
   wanted(promptTokens: number): number | undefined;
+  /** Whether such a prompt has to be computed exactly. */
+  exact(promptTokens: number): boolean;
   start(): void;
   stop(): void;
   /** One reading; for tests and the first one. */
@@ -14,7 +16,15 @@ export interface Degrees {
 const everyMs = 5_000;
 
 export function degreeWanted(table: DegreeTable, promptTokens: number): number | undefined {
-  return (table.find(({ upToTokens }) => promptTokens <= upToTokens) ?? table.at(-1))?.degree;
+  return entryOf(table, promptTokens)?.degree;
+}
+
+export function exactWanted(table: DegreeTable, promptTokens: number): boolean {
+  return entryOf(table, promptTokens)?.attention === "dense";
+}
+
+function entryOf(table: DegreeTable, promptTokens: number): DegreeTable[number] | undefined {
+  return table.find(({ upToTokens }) => promptTokens <= upToTokens) ?? table.at(-1);
 }
 
 export function createDegrees(clusterState: Pick<ClusterState, "readDegrees"> | undefined): Degrees {
@@ -27,6 +37,7 @@ export function createDegrees(clusterState: Pick<ClusterState, "readDegrees"> | 
   }
   return {
     wanted: (promptTokens) => degreeWanted(table, promptTokens),
+    exact: (promptTokens) => exactWanted(table, promptTokens),
     read,
     start() {
       void read();

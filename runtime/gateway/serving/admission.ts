@@ -32,6 +32,8 @@ export interface Admitted {
   readonly reservation: Reservation;
   /** Ranks that should compute the prompt; undefined: as many as the group finds worth it. */
   readonly degree: number | undefined;
+  /** The prompt is to be computed exactly, whatever the deployment allows. */
+  readonly exact: boolean;
 }
 
 /** A group that served within this time is expected back: it is forming its next epoch. */
@@ -44,6 +46,8 @@ export function createAdmission(deps: {
   readonly now: () => number;
   /** Ranks that should compute a prompt; undefined: the group may choose, and any group is as good. */
   readonly wantedDegree?: (promptTokens: number) => number | undefined;
+  /** Whether a prompt has to be computed exactly; without it the group does as the deployment allows. */
+  readonly exact?: (promptTokens: number) => boolean;
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
@@ -66,7 +70,8 @@ export function createAdmission(deps: {
       });
       if (routes.length > 0) routedMs = now();
       const outcome = await reserveOn(routes, question, keys);
-      if (!(outcome instanceof RankFailure) && outcome !== undefined) return { ...outcome, degree };
+      if (!(outcome instanceof RankFailure) && outcome !== undefined)
+        return { ...outcome, degree, exact: deps.exact?.(promptTokens) ?? false };
       full = outcome ?? (routes.length === 0 ? undefined : full);
       const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
       if (hopeless || now() >= deadline) throw refusalOf(full);
@@ -80,7 +85,7 @@ export function createAdmission(deps: {
     routes: readonly Route[],
     { requestId, promptIds, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
     keys: ReturnType<typeof keysOf>,
-  ): Promise<Omit<Admitted, "degree"> | RankFailure | undefined> {
+  ): Promise<Omit<Admitted, "degree" | "exact"> | RankFailure | undefined> {
     const asked = new Set<string>();
     let full: RankFailure | undefined;
     for (const route of routes) {

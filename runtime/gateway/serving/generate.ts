@@ -171,6 +171,7 @@ async function* prefill(
       tokenIds: [...tokenIds],
       sampling: order.sampling,
       ...(admitted.degree === undefined ? {} : { degree: admitted.degree }),
+      ...(admitted.exact ? { attention: "dense" as const } : {}),
       reservation: admitted.reservation,
       deadlineMs: prefillMs(tokenIds.length),
     };

@@ -14,7 +14,7 @@ import { createModelSource } from "../ranks/modelSource.ts";
 import type { RankView } from "../ranks/rankView.ts";
 import { createRankView } from "../ranks/rankView.ts";
 import type { DegreeTable } from "../../state/domain.ts";
-import { degreeWanted } from "../ranks/degrees.ts";
+import { degreeWanted, exactWanted } from "../ranks/degrees.ts";
 import { createAdmission } from "../serving/admission.ts";
 import { countRecoveries } from "../serving/recovery.ts";
 import type { Patience } from "../serving/generation.ts";
@@ -95,6 +95,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
         view,
         now: Date.now,
         wantedDegree: (tokens) => degreeWanted(settings.degrees ?? [], tokens),
+        exact: (tokens) => exactWanted(settings.degrees ?? [], tokens),
       }),
       patience: { ...testPatience, ...settings.patience },
       recovered: (recovery) => {

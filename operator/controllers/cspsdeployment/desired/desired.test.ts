@@ -65,6 +65,22 @@ describe("the pod of a rank", () => {
     expect(env).toMatchObject({ OMP_NUM_THREADS: "4", CSPS_TENSOR_PARALLEL: "2" });
   });
 
+  it.each([
+    ["Disabled", "disabled"],
+    ["Enabled", "enabled"],
+    ["UnderPressure", "enabled"],
+  ])(
+    "lets ranks thin attention where the deployment does, always or under pressure: %s",
+    (mode, expected) => {
+      const sparseAttention = { mode, qualityFloorPercent: 97 };
+      const env = environmentOf(prefillPod({ prefill: { sparseAttention } }));
+      expect(env).toMatchObject({
+        CSPS_SPARSE_ATTENTION: expected,
+        CSPS_SPARSE_QUALITY_FLOOR_PERCENT: "97",
+      });
+    },
+  );
+
   it("carries exactly the environment that the engine reads", () => {
     const environment = environmentOf(prefillPod());
     expect(Object.keys(environment).sort()).toEqual(Object.keys(rankEnvironment.shape).sort());
