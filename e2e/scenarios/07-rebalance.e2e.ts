@@ -15,9 +15,9 @@ import { kubectl, MODEL, openGateway, world } from "./world.ts";
 const MINUTE = 60_000;
 const NAME = "even";
 const STREAMS = 12;
-const TOKENS = 288;
+const TOKENS = 208;
 /** Tokens of each stream that a window before and after the moves lasts: steps enough that one more or less is little. */
-const WINDOW_TOKENS = 24;
+const WINDOW_TOKENS = 16;
 
 let door: Forward;
 let pool: PoolAccess;
