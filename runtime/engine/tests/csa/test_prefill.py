@@ -55,7 +55,8 @@ def test_the_last_logits_are_dense_where_the_keys_are() -> None:
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_the_whole_budget_gives_dense_logits_and_kv(heads: tuple[int, int], ranks: int) -> None:
     model = random_llama(*heads, layers=3)
-    full = dataclasses.replace(SHORT, levels=(Level(0, 1.0),), tolerance=0.0, packing="plain", dense_layers=1)
+    every = dataclasses.replace(SHORT, levels=(Level(0, 1.0),), tolerance=0.0, skip_share=0.0, skip_weight=0.0)
+    full = dataclasses.replace(every, packing="plain", dense_layers=1)
     dense, _, dense_kv = prefill(model, 700, ranks, full, "dense")
     sparse, results, kv = prefill(model, 700, ranks, full)
     torch.testing.assert_close(sparse, dense, rtol=0, atol=TOLERANCE)
@@ -135,7 +136,7 @@ def test_bytes_sent_are_those_of_the_formula(budget: float) -> None:
 
 def test_coverage_below_the_floor_lifts_the_budget() -> None:
     model = random_llama(8, 2, layers=4)
-    stingy = dataclasses.replace(SHORT, levels=(Level(0, 0.0),), dense_layers=0)
+    stingy = dataclasses.replace(SHORT, levels=(Level(0, 0.0),), dense_layers=0, skip_share=0.0, skip_weight=0.0)
     rows = []
     for floor in (0.0, 1.0):
         _, results, _ = prefill(model, 900, 3, dataclasses.replace(stingy, quality_floor=floor))
