@@ -119,6 +119,8 @@ def main() -> None:
         prompt = tuple(text[:tokens])
         took = take_turns(parties, lambda party, prompt=prompt: party.prefill(prompt), options.repeats)
         series.append(Series(f"prefill {tokens}", tokens, took))
+        # A run takes long on a slow machine; what was measured is told at once.
+        sys.stderr.write(f"{table([series[-1].summary()])}\n")
     series.append(measure_decode(parties, tuple(text[: options.decode_at]), options.decode_tokens, options.repeats))
     rows = [one.summary() for one in series]
     for party in parties:
