@@ -6,6 +6,8 @@ Every rank decides for itself, since it alone says what it fetches.
 from __future__ import annotations
 
 LEAST_FACTOR = 1 / 16
+ROUNDING = 1e-5
+"""By so much the share of a query that has all its keys may differ from 1, for the two sums are taken in two ways."""
 
 
 class Floor:
@@ -23,5 +25,5 @@ class Floor:
 
     def heard(self, mean: float) -> None:
         """The mean share covered so far; called after each layer."""
-        short = mean < self._least_mean
+        short = mean < self._least_mean - ROUNDING
         self.factor = max(LEAST_FACTOR, self.factor / 2) if short else min(1.0, self.factor * 2)
