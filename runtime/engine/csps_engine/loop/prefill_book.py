@@ -189,7 +189,7 @@ class PrefillBook:
     def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:
         task, ranks = self.queue.take(start.request_id), start.ranks
         tokens = len(task.token_ids)
-        attention = task.attention or self._costs.attention(tokens, len(ranks))
+        attention = task.attention or self._attention
         reused = reused_tokens(task.reservation, attention, tokens)
         layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks))
         self.running[start.request_id] = Prompt(
