@@ -91,9 +91,11 @@ export const prefillRequest = z
     tokenIds: z.array(tokenId).min(1),
     sampling,
     attention: z
-      .enum(["auto", "dense"])
+      .enum(["auto", "dense", "sparse"])
       .optional()
-      .describe("dense: exact, whatever the deployment allows. Default: auto"),
+      .describe(
+        "dense: exact, whatever the deployment allows; sparse: wherever it is allowed; auto: where it is allowed and foreseen to pay. Default: auto",
+      ),
     degree: z
       .int()
       .min(0)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from csps_engine.core.plan import AttentionKind
 from csps_engine.loop.first_tokens import FirstToken
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
@@ -93,7 +92,6 @@ class PrefillBook:
         self,
         costs: PrefillCosts,
         layers: int,
-        attention: AttentionKind,
         layer_limit_seconds: float = math.inf,
         passes: Passes = NO_PASSES,
     ) -> None:
@@ -101,7 +99,6 @@ class PrefillBook:
         self.running: dict[str, Prompt] = {}
         self._costs = costs
         self._layers = layers
-        self._attention: AttentionKind = attention
         self._layer_limit_seconds = layer_limit_seconds
         self._passes = passes
         self._left: list[str] = []
@@ -181,15 +178,16 @@ class PrefillBook:
         return [self._order(start, together[start.joined or start.request_id], now) for start in starts]
 
     def _waiting(self, task: PrefillTask) -> Waiting:
-        attention, tokens = task.attention or self._attention, len(task.token_ids)
-        whole = not reused_tokens(task.reservation, attention, tokens)
-        joins = whole and (attention == "dense" or self._passes.sparse)
+        tokens = len(task.token_ids)
+        # Whether it will be sparse is known with its ranks; on the one rank of a pass it is exact.
+        whole = not reused_tokens(task.reservation, "dense", tokens)
+        joins = whole and (task.attention == "dense" or self._passes.sparse)
         return Waiting(task.request_id, tokens, task.received_at, task.degree, joins)
 
     def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:
         task, ranks = self.queue.take(start.request_id), start.ranks
         tokens = len(task.token_ids)
-        attention = task.attention or self._attention
+        attention = self._costs.attention(tokens, len(ranks), task.attention)
         reused = reused_tokens(task.reservation, attention, tokens)
         layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks))
         self.running[start.request_id] = Prompt(

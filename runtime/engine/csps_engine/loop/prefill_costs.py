@@ -56,9 +56,11 @@ class PrefillCosts:
         """See Forecast."""
         return self._forecast.pieces(tokens, ranks)
 
-    def attention(self, tokens: int, ranks: int) -> AttentionKind:
-        """Of a prompt that does not say: sparse where that is allowed and worth it."""
-        return "dense" if self._sparse is None else self._forecast.attention(tokens, ranks, self._sparse)
+    def attention(self, tokens: int, ranks: int, asked: AttentionKind | None = None) -> AttentionKind:
+        """Of a prompt: sparse where that is allowed, and asked for or worth it."""
+        if self._sparse is None or asked == "dense":
+            return "dense"
+        return asked or self._forecast.attention(tokens, ranks, self._sparse)
 
     def seconds(self, tokens: int, ranks: int) -> float:
         """Of computing a prompt."""

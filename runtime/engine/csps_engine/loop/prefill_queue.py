@@ -19,7 +19,7 @@ class PrefillTask:
     """time.monotonic()"""
     deadline: float
     attention: AttentionKind | None = None
-    """None: what the group is set up for."""
+    """None: sparse where the group may and where it pays."""
     degree: int = 0
     """Ranks that should compute it; 0: as many as pay."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from csps_engine.comm.mesh import Mesh
 from csps_engine.comm.part import part_of
 from csps_engine.core.kvshape import KvShape
-from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillMode
+from csps_engine.core.plan import PrefillJob, PrefillMode
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.loop.epoch_work import Epoch, Load
 from csps_engine.loop.first_tokens import FirstToken, share_first_tokens
@@ -59,10 +59,6 @@ class PrefillPolicy:
     layer_limit_seconds: float = math.inf
     """Longer than this no part of the group may be at one layer, for the others wait for it in every tick."""
 
-    @property
-    def attention(self) -> AttentionKind:
-        return "dense" if self.sparse is None else "sparse"
-
 
 class PrefillWork:
     """See EpochWork. `add`, `cancel` and `settle` run on the engine thread of the coordinator."""
@@ -78,7 +74,7 @@ class PrefillWork:
         self._reporter = PrefillReporter(metrics, post)
         self._costs = PrefillCosts(model, policy.mode, policy.sparse)
         passes = Passes(PASS_TOKENS.get(model.device.type, 0), sparse=policy.mode != "allToAll")
-        self._book = PrefillBook(self._costs, model.config.layers, policy.attention, policy.layer_limit_seconds, passes)
+        self._book = PrefillBook(self._costs, model.config.layers, policy.layer_limit_seconds, passes)
         self._runs: dict[str, RankRun] = {}
         """The same ones, in the same order, on every rank."""
         self._epoch: Epoch | None = None

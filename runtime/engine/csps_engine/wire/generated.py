@@ -341,8 +341,9 @@ class PrefillRequest(WireMessage):
     """Chosen by the gateway; idempotent in every verb"""
     token_ids: Annotated[list[Annotated[int, Field(ge=0, le=SAFE)]], Field(min_length=1)]
     sampling: Sampling
-    attention: Literal["auto", "dense"] | None = None
-    """dense: exact, whatever the deployment allows. Default: auto"""
+    attention: Literal["auto", "dense", "sparse"] | None = None
+    """dense: exact, whatever the deployment allows; sparse: wherever it is allowed; auto: where
+    it is allowed and foreseen to pay. Default: auto"""
     degree: Annotated[int, Field(ge=0, le=SAFE)] | None = None
     """Ranks of the group that should compute it; fewer do when not so many are free and it ends
     sooner so. Absent or 0: as many as pay by the group's own costs"""

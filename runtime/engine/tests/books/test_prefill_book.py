@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from csps_engine.core.plan import AttentionKind, Sampling
@@ -25,8 +27,8 @@ class GivenCosts(PrefillCosts):
     def measured(self) -> bool:
         return self.known
 
-    def attention(self, tokens: int, ranks: int) -> AttentionKind:
-        return "dense"
+    def attention(self, tokens: int, ranks: int, asked: AttentionKind | None = None) -> AttentionKind:
+        return asked or ("sparse" if ranks > 1 and tokens >= 2000 else "dense")
 
     def pieces(self, tokens: int, ranks: int) -> int:
         return 3 if ranks > 1 else 1
@@ -43,7 +45,7 @@ class GivenCosts(PrefillCosts):
 
 @pytest.fixture
 def book() -> PrefillBook:
-    return PrefillBook(GivenCosts(), LAYERS, "dense")
+    return PrefillBook(GivenCosts(), LAYERS)
 
 
 def task(name: str, tokens: int, since: float = 0.0, degree: int = 0) -> PrefillTask:
@@ -154,7 +156,7 @@ def test_a_short_prompt_goes_before_a_long_one_that_has_every_rank_which_then_go
 
 
 def test_prompts_of_one_pass_advance_as_one_and_go_on_when_the_first_is_left() -> None:
-    book = PrefillBook(GivenCosts(), LAYERS, "dense", passes=Passes(64))
+    book = PrefillBook(GivenCosts(), LAYERS, passes=Passes(64))
     for name in ("a", "b", "c"):
         book.queue.add(task(name, 20))
     tick = book.next_tick([0], True, now=1.0)
@@ -169,3 +171,22 @@ def test_prompts_of_one_pass_advance_as_one_and_go_on_when_the_first_is_left() -
     heard(book, tick, b=PUSHING, c=PUSHING)
     assert book.running["c"].layers_left == 0
     assert book.running["c"].computed_at is not None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "degree", "asked", "attention"),
+    [
+        (4000, 2, None, "sparse"),
+        (1000, 2, None, "dense"),
+        (4000, 1, None, "dense"),
+        (4000, 2, "dense", "dense"),
+        (1000, 2, "sparse", "sparse"),
+    ],
+)
+def test_a_prompt_is_thinned_where_that_pays_unless_its_request_says(
+    book: PrefillBook, tokens: int, degree: int, asked: AttentionKind | None, attention: AttentionKind
+) -> None:
+    book.queue.add(dataclasses.replace(task("a", tokens, degree=degree), attention=asked))
+    tick = book.next_tick([0, 1], True, now=1.0)
+    assert tick is not None
+    assert [(len(order.ranks), order.attention) for order in tick.orders] == [(degree, attention)]

@@ -43,7 +43,7 @@ def metric(group: Group, name: str) -> list[float]:
 def test_a_long_prompt_tells_what_sparse_attention_fetched_and_covered(sparse: Group, decode: Group) -> None:
     before = metric(sparse, "csps_sparse_fetched_bytes_total")
     request = Request(prompt_of(1900, seed=31), 4)
-    first, done = asked(request, sparse, decode)
+    first, done = asked(request, sparse, decode, attention="sparse")
     told = done["sparse"]
     assert done["degree"] == 3
     assert 0 < told["fetchedBytes"] < told["availableBytes"]

@@ -90,7 +90,7 @@ def test_ranks_of_several_processes_say_what_one_process_says(
     wait_for(lambda: all(free == total for free, total in pages_free(cut_decode)), pool, 5)
 
 
-@pytest.mark.parametrize("attention", ["auto", "dense"])
+@pytest.mark.parametrize("attention", ["sparse", "dense"])
 def test_each_process_leaves_out_what_its_own_heads_do_not_need(
     cut_prefill: Group, cut_decode: Group, oracle: Oracle, attention: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_each_process_leaves_out_what_its_own_heads_do_not_need(
     request = Request(prompt_of(1900, seed=41), 8)
     first, done = prefill_by_two(group, request, pool, attention=attention)
     assert done["kvBytesPushed"] == 1900 * TOKEN_BYTES
-    if attention == "auto":
+    if attention == "sparse":
         assert 0 < done["sparse"]["fetchedBytes"] < done["sparse"]["availableBytes"]
         assert done["sparse"]["massMean"] > 0.9
         assert len(request.decode(pool, first)[0]) == 7
