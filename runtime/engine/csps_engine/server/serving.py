@@ -98,7 +98,7 @@ class ServingHandlers:
             reservation=asked.reservation,
             received_at=now,
             deadline=now + asked.deadline_ms / 1000,
-            attention=None if asked.attention in (None, "auto") else asked.attention,
+            attention=None if asked.attention == "auto" else asked.attention,
             degree=asked.degree or 0,
         )
         work, board = self._prefill_work(), self._rank.board
