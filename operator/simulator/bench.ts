@@ -7,6 +7,7 @@
  * say at which load: beside its figure stands the best of the sweep, with the load at which it holds.
  */
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { dataAbsent, dataFolder } from "./dataFolder.ts";
 import type { Report } from "./report.ts";
 import { servingPolicies } from "./serving/system.ts";
@@ -27,11 +28,23 @@ const shape = {
 };
 const objectives = objectivesOf(20_000, 0.05);
 
-const folder = dataFolder();
-if (folder === undefined) console.error(`Recorded traces are left out: ${dataAbsent}.`);
-else sweep(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")), [1, 2, 4, 5, 6, 8]);
-sweep(synthesize({ requests: 20_000, requestsPerSecond: 1, hugeShare: 0.01 }), [1, 2, 4, 8]);
-speed();
+const { values } = parseArgs({
+  options: { help: { type: "boolean" }, speed: { type: "boolean" }, sweep: { type: "boolean" } },
+});
+const both = values.speed !== true && values.sweep !== true;
+if (values.help === true)
+  console.log("usage: npm run bench:simulator [-- --speed | --sweep]   both by default");
+else {
+  if (both || values.sweep === true) sweeps();
+  if (both || values.speed === true) speed();
+}
+
+function sweeps(): void {
+  const folder = dataFolder();
+  if (folder === undefined) console.error(`Recorded traces are left out: ${dataAbsent}.`);
+  else sweep(loadTrace(join(folder, "traces/mooncake_conversation.jsonl.gz")), [1, 2, 4, 5, 6, 8]);
+  sweep(synthesize({ requests: 20_000, requestsPerSecond: 1, hugeShare: 0.01 }), [1, 2, 4, 8]);
+}
 
 interface Ratio {
   readonly name: string;

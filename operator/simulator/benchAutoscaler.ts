@@ -10,6 +10,7 @@
  * known, is what bursts cost those who can neither foresee them nor be late: it keeps their ranks all the time.
  */
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import type { Autoscaler } from "./autoscalers/autoscaler.ts";
 import { cheapestSchedule } from "./autoscalers/clairvoyant.ts";
 import { fixedSize, type Schedule, scheduled } from "./autoscalers/fixed.ts";
@@ -31,9 +32,17 @@ const wantedAttainment = 0.99;
 const wantedGoodput = 0.95;
 const stretchSeconds = 300;
 
-const word = process.argv[2]?.toLowerCase() ?? "";
-for (const scenario of scenarios()) {
-  if (scenario.title.toLowerCase().includes(word)) compare(scenario);
+const usage =
+  "usage: npm run bench:autoscaler [-- WORD]   WORD: only scenarios whose title has it, as Mooncake, Azure, bursts";
+
+const { values, positionals } = parseArgs({ options: { help: { type: "boolean" } }, allowPositionals: true });
+if (values.help === true) console.log(usage);
+else compareThose((positionals[0] ?? "").toLowerCase());
+
+function compareThose(word: string): void {
+  const chosen = scenarios().filter(({ title }) => title.toLowerCase().includes(word));
+  if (chosen.length === 0) throw new Error(`no scenario has "${word}" in its title; ${usage}`);
+  for (const scenario of chosen) compare(scenario);
 }
 
 function scenarios(): readonly Scenario[] {
