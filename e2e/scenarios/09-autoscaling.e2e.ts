@@ -43,7 +43,7 @@ interface Crowd {
 }
 
 /** Clients that ask again and again; with `pauseMs` between two questions once fewer than half are left. */
-function crowd(clients: number, pauseMs = 3_000): Crowd {
+function crowd(clients: number, pauseMs = 12_000): Crowd {
   let wanted = clients;
   const each = Array.from({ length: clients }, async (_, index) => {
     let whole = 0;
