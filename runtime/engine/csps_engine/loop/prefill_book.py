@@ -179,9 +179,9 @@ class PrefillBook:
 
     def _waiting(self, task: PrefillTask) -> Waiting:
         tokens = len(task.token_ids)
-        # Whether it will be sparse is known with its ranks; on the one rank of a pass it is exact.
-        whole = not reused_tokens(task.reservation, "dense", tokens)
-        joins = whole and (task.attention == "dense" or self._passes.sparse)
+        attention = self._costs.attention(tokens, 1, task.attention)
+        whole = not reused_tokens(task.reservation, attention, tokens)
+        joins = whole and (attention == "dense" or self._passes.sparse)
         return Waiting(task.request_id, tokens, task.received_at, task.degree, joins)
 
     def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:

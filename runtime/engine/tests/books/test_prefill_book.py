@@ -155,8 +155,9 @@ def test_a_short_prompt_goes_before_a_long_one_that_has_every_rank_which_then_go
     assert advanced(book.next_tick([0, 1], True, now=4.0)) == {"long": 1}
 
 
-def test_prompts_of_one_pass_advance_as_one_and_go_on_when_the_first_is_left() -> None:
-    book = PrefillBook(GivenCosts(), LAYERS, passes=Passes(64))
+@pytest.mark.parametrize("passes", [Passes(64), Passes(64, sparse=False)], ids=["any", "exact ones"])
+def test_prompts_of_one_pass_advance_as_one_and_go_on_when_the_first_is_left(passes: Passes) -> None:
+    book = PrefillBook(GivenCosts(), LAYERS, passes=passes)
     for name in ("a", "b", "c"):
         book.queue.add(task(name, 20))
     tick = book.next_tick([0], True, now=1.0)
