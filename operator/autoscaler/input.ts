@@ -8,7 +8,7 @@ import { foresee, lookedAt } from "../planning/autoscaling/outlook.ts";
 import { quorum, scalingPolicy } from "../planning/autoscaling/policy.ts";
 import { type GatewayReading, growthOf } from "../planning/autoscaling/reading.ts";
 import type { Demand, ScalingInput, Size } from "../planning/scaling/decision.ts";
-import { denseUpTo } from "../planning/scaling/sparsity.ts";
+import { sparseAt } from "../planning/scaling/sparsity.ts";
 import type { AutoscalerContext } from "./context.ts";
 import { type DeploymentMemory, keepReading } from "./memory.ts";
 import type { Look } from "./observe.ts";
@@ -86,12 +86,7 @@ function reportsOf({ rank, load }: RankState) {
 function modelFacts({ spec, memory }: Pick<Subject, "spec" | "memory">): ModelFacts {
   const { name, attentionHeads, keyValueHeads } = spec.model;
   const tensorDegree = spec.prefill.tensorParallel.degree;
-  const policy = scalingPolicy(spec);
-  const denseUpToTokens = denseUpTo(policy, memory.planner.sparsity?.level ?? 0);
-  const sparse =
-    policy.sparse === undefined || denseUpToTokens === undefined
-      ? undefined
-      : { ...policy.sparse, denseUpToTokens };
+  const sparse = sparseAt(scalingPolicy(spec), memory.planner.sparsity?.level ?? 0);
   const { kvTokensOfRank } = memory;
   return { name, attentionHeads, keyValueHeads, tensorDegree, kvTokensOfRank, sparse };
 }

@@ -9,7 +9,7 @@
  *
  * More load never makes a level hold that did not, so ranks and then level grow with it.
  */
-import type { CostProfile } from "../cost/profile.ts";
+import type { CostProfile, SparsePrefill } from "../cost/profile.ts";
 import type { Demand, ScalingInput, ScalingMemory, ScalingPolicy, Size } from "./decision.ts";
 import { assignDegrees, targetsOf } from "./prefillNeed.ts";
 import { prefillSignals } from "./wishes.ts";
@@ -29,18 +29,26 @@ export function highestLevel({ classes, sparse }: ScalingPolicy): number {
 }
 
 /** Prompts of at most so many tokens stay exact at a level; undefined: all do. */
-export function denseUpTo({ classes, sparse }: ScalingPolicy, level: number): number | undefined {
+function denseUpTo({ classes, sparse }: ScalingPolicy, level: number): number | undefined {
   if (sparse === undefined || level === 0) return undefined;
   const below = classes.at(-level - 1)?.upToTokens ?? 0;
   return Math.max(sparse.denseUpToTokens, below);
+}
+
+/** Attention that prompts are served with at a level; undefined: exact, or there is no knob. */
+export function sparseAt(policy: ScalingPolicy, level: number): SparsePrefill | undefined {
+  const denseUpToTokens = denseUpTo(policy, level);
+  return policy.sparse === undefined || denseUpToTokens === undefined
+    ? undefined
+    : { ...policy.sparse, denseUpToTokens };
 }
 
 /** What prompts cost at a level, choosing of blocks included. Where there is no knob the cost is as it is. */
 export function costAt({ cost, policy }: ScalingInput, level: number): CostProfile {
   if (policy.sparse === undefined) return cost;
   const { sparse: _, ...exact } = cost;
-  const denseUpToTokens = denseUpTo(policy, level);
-  return denseUpToTokens === undefined ? exact : { ...exact, sparse: { ...policy.sparse, denseUpToTokens } };
+  const sparse = sparseAt(policy, level);
+  return sparse === undefined ? exact : { ...exact, sparse };
 }
 
 /** @param size that is decided on. */
