@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from bench.parties import Kept
 from csps_engine.comm.local import LocalMesh
 from csps_engine.core.plan import PrefillJob, Sampling
 from csps_engine.loop.prompt_pass import PromptPass
 from csps_engine.pipeline.prefill import PrefillRunner
 from tests.compute.tiny_llama import random_llama
-
-
-class Collected:
-    """A sink that keeps what it gets, by layer."""
-
-    def __init__(self) -> None:
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def write(self, layer: int, first_token: int, k: Tensor, v: Tensor) -> None:
-        assert first_token == 0
-        self.layers[layer] = (k, v)
-
-    def flush(self) -> None:
-        """Nothing is under way."""
-
 
 PROMPTS = [(1, 5, 9, 2), (7,), tuple(range(40))]
 
@@ -36,13 +21,13 @@ def jobs() -> list[PrefillJob]:
 
 def test_a_pass_gives_each_prompt_the_kv_and_the_token_that_it_has_alone() -> None:
     model = random_llama(6, 2)
-    sinks = [Collected() for _ in PROMPTS]
+    sinks = [Kept() for _ in PROMPTS]
     whole = PromptPass(model, jobs(), sinks)
     members = whole.members()
     while whole.layers_done < whole.layers:
         members[0].step()
     for job, sink, member in zip(jobs(), sinks, members, strict=True):
-        alone = Collected()
+        alone = Kept()
         expected, result = PrefillRunner(model, LocalMesh()).run(job, alone), member.finish()
         assert result.sampled.token_id == expected.sampled.token_id
         assert [token for token, _ in result.sampled.top] == [token for token, _ in expected.sampled.top]
@@ -55,7 +40,7 @@ def test_a_pass_gives_each_prompt_the_kv_and_the_token_that_it_has_alone() -> No
 
 def test_the_others_of_a_pass_go_on_without_one_that_left() -> None:
     model = random_llama(6, 2)
-    sinks = [Collected() for _ in PROMPTS]
+    sinks = [Kept() for _ in PROMPTS]
     whole = PromptPass(model, jobs(), sinks)
     members = whole.members()
     members[1].step()
@@ -63,5 +48,5 @@ def test_the_others_of_a_pass_go_on_without_one_that_left() -> None:
     while whole.layers_done < whole.layers:
         members[2].step()
     assert [len(sink.layers) for sink in sinks] == [1, whole.layers, whole.layers]
-    expected = PrefillRunner(model, LocalMesh()).run(jobs()[2], Collected())
+    expected = PrefillRunner(model, LocalMesh()).run(jobs()[2], Kept())
     assert members[2].finish().sampled.token_id == expected.sampled.token_id
