@@ -61,7 +61,12 @@ export const leastReports = 3;
 const mostDecodes = 64;
 const usableShare = 0.9;
 
-const freeLink = { name: "inside the measured times", bytesPerSecond: 1e15, latencySeconds: 0 };
+const freeLink = {
+  name: "inside the measured times",
+  bytesPerSecond: 1e15,
+  ringBytesPerSecond: 1e15,
+  latencySeconds: 0,
+};
 const standIn: Hardware = { ...h100Nodes, nodeLink: freeLink, networkLink: freeLink };
 
 export function learn(learned: Learned, facts: ModelFacts, all: readonly EngineReports[]): Learned {

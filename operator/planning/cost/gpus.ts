@@ -2,7 +2,8 @@
  * Rates fitted from operator tables of vLLM 0.24.0 (ai-dynamo/aiconfigurator, Apache-2.0) and, between nodes, from
  * send_recv times of H100 (microsoft/vidur, MIT), by operator/simulator/calibrate/hardware.ts. Median relative error on
  * rows that were not fitted: products 4-5 %, attention 5-6 %, scan 8-10 % (p90 43-50 %: small batches), exchange in a
- * node 9-11 %, between nodes 2 %. Attention tables end at 16,384 tokens; beyond, the square is extrapolated.
+ * node 9-11 %, between neighbours 2 %. Attention tables end at 16,384 tokens; beyond, the square is extrapolated. No
+ * table has two neighbouring H200; their links are those of H100. Published checks: calibrate/published.ts.
  * `layerSeconds` is the intercept of four products and one attention; `pieceSeconds` is assumed, not measured.
  */
 import type { GpuProfile, Hardware, LinkProfile } from "./hardware.ts";
@@ -31,18 +32,35 @@ const h200: GpuProfile = {
   pieceSeconds: 15e-6,
 };
 
-const network: LinkProfile = { name: "InfiniBand", bytesPerSecond: 36e9, latencySeconds: 19e-6 };
+const network: LinkProfile = {
+  name: "InfiniBand",
+  bytesPerSecond: 36e9,
+  ringBytesPerSecond: 36e9,
+  latencySeconds: 19e-6,
+};
+
+const neighboursInNode = 358e9;
 
 export const h100Nodes: Hardware = {
   gpu: h100,
   gpusPerNode: 8,
-  nodeLink: { name: "NVLink", bytesPerSecond: 285e9, latencySeconds: 11e-6 },
+  nodeLink: {
+    name: "NVLink",
+    bytesPerSecond: 285e9,
+    ringBytesPerSecond: neighboursInNode,
+    latencySeconds: 11e-6,
+  },
   networkLink: network,
 };
 
 export const h200Nodes: Hardware = {
   gpu: h200,
   gpusPerNode: 8,
-  nodeLink: { name: "NVLink", bytesPerSecond: 286e9, latencySeconds: 11e-6 },
+  nodeLink: {
+    name: "NVLink",
+    bytesPerSecond: 286e9,
+    ringBytesPerSecond: neighboursInNode,
+    latencySeconds: 11e-6,
+  },
   networkLink: network,
 };

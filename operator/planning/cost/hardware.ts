@@ -20,8 +20,10 @@ export interface GpuProfile {
 
 export interface LinkProfile {
   readonly name: string;
-  /** Bytes per second that one GPU sends while it receives as much. */
+  /** Bytes per second that one GPU sends to all others at once while it receives as much. */
   readonly bytesPerSecond: number;
+  /** Bytes per second to one neighbour, as in a ring: no other pair contends for the way there. */
+  readonly ringBytesPerSecond: number;
   /** Time of an empty collective. */
   readonly latencySeconds: number;
 }

@@ -88,7 +88,7 @@ export function playRun(
 }
 
 function hardwareOf(rates: Rates): Hardware {
-  const link = { name: "PCIe", bytesPerSecond: 50e9, latencySeconds: 10e-6 };
+  const link = { name: "PCIe", bytesPerSecond: 50e9, ringBytesPerSecond: 50e9, latencySeconds: 10e-6 };
   const gpu = {
     name: "RTX PRO 6000",
     flops: rates.flops,

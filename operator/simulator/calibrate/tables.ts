@@ -65,9 +65,10 @@ export function readTables(folder: string, gpu: "h100" | "h200"): Tables {
   };
 }
 
-/** Bytes sent between two H100 of different nodes. */
-export function readNetwork(folder: string): readonly Point[] {
-  const rows = readRows(join(folder, "hardware/h100_send_recv.csv"), (cells) => cells[2] === "1");
+/** Bytes sent from one H100 to another, of the same node or of a different one. */
+export function readNeighbours(folder: string, where: "node" | "network"): readonly Point[] {
+  const perNode = where === "node" ? "2" : "1";
+  const rows = readRows(join(folder, "hardware/h100_send_recv.csv"), (cells) => cells[2] === perNode);
   return rows
     .filter((row) => cell(row, "bytes") >= 2 ** 16)
     .map((row) => ({ x: cell(row, "bytes"), y: cell(row, "median_ms") / 1e3 }));

@@ -2,7 +2,7 @@
 import type { Hardware } from "../hardware.ts";
 
 export function nominalHardware(bytesPerSecond: number, over: Partial<Hardware> = {}): Hardware {
-  const link = { name: "nominal", bytesPerSecond, latencySeconds: 30e-6 };
+  const link = { name: "nominal", bytesPerSecond, ringBytesPerSecond: bytesPerSecond, latencySeconds: 30e-6 };
   return {
     gpu: {
       name: "nominal",
