@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from csps_engine.model.gguf_reader import QuickReader
+from csps_engine.model.gguf_reader import GgufReader
 from csps_engine.model.tokenizer_gguf import (
     DIGIT_CUT,
     GPT2_CUT,
@@ -45,7 +45,7 @@ def _gguf_file(path: Path) -> Path | None:
 
 
 def _from_gguf(file: Path, name: str, context_length: int, kv_format: str) -> ModelDescriptor:
-    fields = {key: field.contents() for key, field in QuickReader(file).fields.items()}
+    fields = GgufReader(file).fields()
     architecture = str(fields["general.architecture"])
     spoken = tokenizer_from_gguf(fields)
     return ModelDescriptor(

@@ -36,6 +36,14 @@ class Groups:
     def group(self) -> int:
         return self.q.shape[1] // self.scale.shape[1]
 
+    def expanded(self) -> Tensor:
+        """The weights [rows, columns] in fp32."""
+        values = (self.q.view(torch.int8) if self.bits == 8 else self.q).float().unflatten(1, (-1, self.group))
+        values *= self.scale.unsqueeze(-1)
+        if self.minimum is not None:
+            values += self.minimum.unsqueeze(-1)
+        return values.flatten(1)
+
 
 class _Weights(ctypes.Structure):
     _fields_ = (
