@@ -100,3 +100,11 @@ export function tokensPerSecond(samples: readonly Sample[]): number {
   if (first === undefined || last === undefined || last.atMs === first.atMs) return 0;
   return ((first.remaining - last.remaining) / (last.atMs - first.atMs)) * 1000;
 }
+
+/** The rate at which a run of the same requests went on between the same two numbers of tokens remaining. */
+export function rateOver(run: readonly Sample[], part: readonly Sample[]): number {
+  const [most, least] = [part.at(0)?.remaining ?? 0, part.at(-1)?.remaining ?? 0];
+  const after = run.findIndex((one) => one.remaining <= most);
+  const until = run.findLastIndex((one) => one.remaining >= least);
+  return after < 0 ? 0 : tokensPerSecond(run.slice(after, until + 1));
+}
