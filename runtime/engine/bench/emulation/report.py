@@ -39,12 +39,12 @@ class Measured:
 
     @property
     def predicted(self) -> list[float]:
-        """Layer times measured over predicted, where the ranks predicted them."""
+        """Layer times of the slowest rank over predicted ones, where the ranks predicted them."""
         return [
-            seconds / ranks[0]["predicted_layer"]
+            max(seconds) / ranks[0]["predicted_layer"]
             for ranks in self.answers
             if "predicted_layer" in ranks[0]
-            for seconds in ranks[0]["layer_seconds"]
+            for seconds in zip(*(answer["layer_seconds"] for answer in ranks), strict=True)
         ]
 
 
@@ -70,6 +70,12 @@ def table(measured: Sequence[Measured]) -> str:
         )
     errors = sorted(abs(ratio - 1) for one in measured for ratio in one.predicted)
     if errors:
+        lines += ["", "layers of the slowest rank over the cost model's prediction, lowest to highest:"]
+        lines += [
+            f"  {one.case.name:32}" + " ".join(f"{ratio:.2f}" for ratio in sorted(one.predicted))
+            for one in measured
+            if one.predicted
+        ]
         p90 = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
         lines.append(
             f"cost model: {len(errors)} layers, error of the prediction {100 * statistics.median(errors):.0f} % "

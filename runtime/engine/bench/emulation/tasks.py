@@ -24,7 +24,7 @@ from csps_engine.pipeline.calibration import MeasuredPieces, measure_speeds
 from csps_engine.pipeline.contracts import Prefill
 from csps_engine.pipeline.cost import FixedPieces, PieceRule, best_pieces, layer_seconds, layer_work
 from csps_engine.pipeline.decode import DecodeRunner
-from csps_engine.pipeline.pieces import kv_piece_counts
+from csps_engine.pipeline.pieces import piece_counts
 from csps_engine.pipeline.prefill import PrefillRunner
 
 Request = dict[str, Any]
@@ -80,8 +80,7 @@ def _prediction(model: Llama, mesh: Mesh, tokens: int, mode: ExactMode, rule: Me
     if rule.speeds is None:
         return {}
     work = layer_work(model.config, mode, tokens, mesh.size, model.dtype.itemsize)
-    allowed = kv_piece_counts(model.config.kv_heads, tokens // mesh.size) if mode == "kvGather" else [1]
-    pieces = best_pieces(work, rule.speeds, allowed)
+    pieces = best_pieces(work, rule.speeds, piece_counts(model.config, mode, tokens, mesh.size))
     return {"predicted_layer": layer_seconds(work, rule.speeds, pieces), "pieces": pieces}
 
 

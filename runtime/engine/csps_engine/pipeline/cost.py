@@ -29,7 +29,7 @@ class Speeds:
     linear_flops: float
     """Per second, of the dense matrix products."""
     attention_flops: float
-    """Per second, counting 4 per query, key, head and element, and under a causal mask half of them."""
+    """Per second without a mask, counting 4 per query, key, head and element."""
     link_bytes: float
     """Per second, into or out of one rank while all exchange."""
     exchange_seconds: float
@@ -40,6 +40,8 @@ class Speeds:
     """Of choosing what sparse attention fetches, in one layer."""
     choosing_token_seconds: float = 0.0
     """The same of each own token."""
+    masked_keys: float = 0.0
+    """Keys per query that causal attention of a long run works out in vain: its kernel takes whole tiles of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class LayerWork:
     """Before attention; the larger of what is sent and what is received."""
     back_bytes: float
     """After attention."""
+    diagonal_flops: float = 0.0
+    """Of one key more for each query of a causal call."""
+    diagonal_run: float = 0.0
+    """Queries of one such call."""
 
 
 class PieceRule(Protocol):
@@ -88,26 +94,29 @@ def layer_work(config: ModelConfig, mode: ExactMode, tokens: int, ranks: int, el
     attended = config.heads * config.head_dim
     widths = config.hidden * (2 * attended + 2 * config.kv_heads * config.head_dim + 3 * config.ffn)
     linear, causal = 2 * own * widths, 2 * attended * tokens * own
+    diagonal = 4 * attended * own
     if mode == "local":
-        return LayerWork(linear, causal, 0.0, 0.0, 0.0)
+        return LayerWork(linear, causal, 0.0, 0.0, 0.0, diagonal, tokens)
     element = config.head_dim * element_bytes
     if mode == "kvGather":
         # Rank 0 receives every other chunk, the last rank sends both of its to every other.
         inward = (ranks - 1) * own * 2 * config.kv_heads * element
-        return LayerWork(linear, causal / ranks, causal * (1 - 1 / ranks), inward, 0.0)
+        # Own keys are seen by an early and a late chunk, each causal in itself.
+        return LayerWork(linear, causal / ranks, causal * (1 - 1 / ranks), inward, 0.0, diagonal, own / 2)
     splits = split_heads(config, ranks)
     # The busiest rank's, in each of its roles: others' tokens of its heads come, its tokens of others' heads go.
     comes = [len(split.heads) + 2 * len(split.kv_heads) for split in splits]
     most = max(len(split.heads) for split in splits)
     inward = max((ranks - 1) * max(comes), sum(comes) - min(comes)) * own * element
     back = max((ranks - 1) * most, config.heads - min(len(split.heads) for split in splits)) * own * element
-    return LayerWork(linear, 0.0, causal * most * ranks / config.heads, inward, back)
+    busiest = most * ranks / config.heads
+    return LayerWork(linear, 0.0, causal * busiest, inward, back, diagonal * busiest, tokens)
 
 
 def attention_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:
     """The recurrence of this file's head."""
     inward, back = work.inward_bytes / speeds.link_bytes, work.back_bytes / speeds.link_bytes
-    local, remote = work.local_flops / speeds.attention_flops, work.remote_flops / speeds.attention_flops
+    local, remote = _computing(work, speeds)
     if inward == 0:
         return local + remote
     step = speeds.exchange_seconds + inward / pieces
@@ -124,18 +133,21 @@ def attention_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:
     return returned
 
 
+def _computing(work: LayerWork, speeds: Speeds) -> tuple[float, float]:
+    """Seconds of attention that needs no exchange and of what does."""
+    # A run that is shorter than a tile has as many keys in vain as in use.
+    masked = work.diagonal_flops * min(speeds.masked_keys, work.diagonal_run / 2)
+    local, remote = work.local_flops, work.remote_flops
+    if local > 0:
+        local += masked
+    else:
+        remote += masked
+    return local / speeds.attention_flops, remote / speeds.attention_flops
+
+
 def layer_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:
     """Of one layer, dense products included."""
     return work.linear_flops / speeds.linear_flops + attention_seconds(work, speeds, pieces)
-
-
-def hidden_share(work: LayerWork, speeds: Speeds, pieces: int) -> float:
-    """Share of the exchange's time that is spent computing; 1 when nothing is exchanged."""
-    exchanged = (work.inward_bytes + work.back_bytes) / speeds.link_bytes
-    if exchanged == 0:
-        return 1.0
-    computing = (work.local_flops + work.remote_flops) / speeds.attention_flops
-    return 1 - (attention_seconds(work, speeds, pieces) - computing) / exchanged
 
 
 def best_pieces(work: LayerWork, speeds: Speeds, allowed: Sequence[int]) -> int:
