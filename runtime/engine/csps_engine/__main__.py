@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 
-from csps_engine.calibrate.command import calibrate
-from csps_engine.config import DEFAULTS, ConfigError, read_config
+from csps_engine.config import DEFAULTS, ConfigError, EngineConfig, read_config
 from csps_engine.logs import configure_logs
-from csps_engine.server.follower import follow
-from csps_engine.server.process import serve
+from csps_engine.server.library_pages import release_library_pages
 from csps_engine.server.tensor_processes import Following, become_tensor_ranks, own_device
 from csps_engine.wire.generated import RankEnvironment
 
@@ -34,6 +33,8 @@ def main(arguments: list[str]) -> int:
         print(usage())
         return 0
     if arguments[:1] == ["calibrate"]:
+        from csps_engine.calibrate.command import calibrate  # torch takes seconds: not for --help
+
         return calibrate(arguments[1:])
     if arguments:
         print(f"csps_engine: unknown argument {arguments[0]!r}; see --help", file=sys.stderr)
@@ -43,6 +44,20 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"csps_engine: {error}", file=sys.stderr)
         return BAD_CONFIGURATION
+    return run(config)
+
+
+def run(config: EngineConfig) -> int:
+    """The rank until it ends; returns the exit status."""
+    # The collector would look at what each module made over and over while more are imported.
+    gc.disable()
+    from csps_engine.server.follower import follow
+    from csps_engine.server.process import serve
+
+    gc.freeze()
+    gc.enable()
+    if config.backend == "cpu":
+        release_library_pages()
     own = become_tensor_ranks(config.tensor_parallel)
     tensor_rank = own.tensor_rank if isinstance(own, Following) else 0
     if config.backend == "cuda" and config.tensor_parallel > 1:

@@ -18,6 +18,7 @@ from csps_engine.loop.rendezvous import bind_collectives
 from csps_engine.loop.seat import Seat
 from csps_engine.metrics import Metrics
 from csps_engine.server.loaded import load_own
+from csps_engine.server.settle import settle
 from csps_engine.server.tensor_processes import Following
 from csps_engine.server.work import UNHEARD, make_pool, make_prefill
 from csps_engine.wire.generated import EpochProposal
@@ -74,6 +75,7 @@ def _load(config: EngineConfig, seat: Seat) -> EngineThread:
         on_ended=lambda _, __, ___: None,
         seat=seat,
     )
+    settle()
     engine.start()
     return engine
 

@@ -29,6 +29,7 @@ from csps_engine.refusal import not_coordinator, refuse
 from csps_engine.scheduler.request import PoolRequest
 from csps_engine.server.crew import Crew, LeadSeat
 from csps_engine.server.loaded import LoadedModel, load
+from csps_engine.server.settle import settle
 from csps_engine.server.work import Outlets, make_pool, make_prefill
 from csps_engine.transfer.receiver import TransferServer
 from csps_engine.wire.generated import RankPhase, RankRef, RankState
@@ -68,6 +69,7 @@ class Rank:
         try:
             model = await asyncio.to_thread(load, self.config, self._seat)
             await asyncio.to_thread(self._make_work, model)
+            await asyncio.to_thread(settle)
             await self.crew.ready()
         except Exception as error:
             log.exception("the model could not be loaded")

@@ -7,6 +7,7 @@ status to <log>.<pid> when it ends. Ranks end with it.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from csps_engine.__main__ import main
 
+IMPORTED_BY_RANKS = ("csps_engine.server.follower", "csps_engine.server.process")
 PR_SET_PDEATHSIG = 1
 
 
@@ -90,6 +92,8 @@ def give_birth(environment: dict[str, str], log: str, anew: bool) -> int:
 
 
 def run() -> None:
+    for name in IMPORTED_BY_RANKS:
+        importlib.import_module(name)
     logs: dict[int, str] = {}
     with os.fdopen(0, "rb", buffering=0) as orders:
         while True:
