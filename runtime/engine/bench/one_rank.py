@@ -19,7 +19,7 @@ import torch
 
 from bench.parties import Engine, LlamaCpp, Party, Took, Transformers
 from bench.prose import prose
-from bench.standing_start import StandingStart
+from bench.standing_start import NEW_TOKENS, measure_starts
 
 
 @dataclass
@@ -91,6 +91,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--llama-cpp", type=Path, help="an interpreter that has llama-cpp-python, to compare with it")
     parser.add_argument("--without-transformers", action="store_true", help="leave transformers out")
     parser.add_argument("--without-start", action="store_true", help="start no rank")
+    parser.add_argument(
+        "--served",
+        type=int,
+        default=2048,
+        help=f"prompt that the started ranks serve, up to {8192 - NEW_TOKENS} tokens, 0: none (default %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args()
 
@@ -109,8 +115,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lengths = [int(part) for part in options.prefill.split(",") if part]
     ahead = options.decode_at + options.decode_tokens * options.repeats + 1
-    text = prose(options.model, max([*lengths, options.decode_at, 128]))
-    starts = [] if options.without_start else [StandingStart.measure(options.model, r) for r in ("prefill", "decode")]
+    text = prose(options.model, max([*lengths, options.decode_at, options.served, 128]))
+    starts = [] if options.without_start else measure_starts(options.model, text[: options.served])
     parties = parties_of(options, max([*lengths, ahead]))
     for party in parties:
         party.prefill(tuple(text[:128]))

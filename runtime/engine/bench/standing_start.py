@@ -1,144 +1,111 @@
-"""How soon a rank serves that starts from nothing, and the memory that it then takes: a real process, on loopback."""
+"""How soon a rank serves that starts from nothing, and the memory that it takes then and at work."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.started_rank import ANSWER_S, StartedRank
 from csps_engine.model.load import load_model
 from csps_engine.model.weights import WeightForm
 
-ENGINE = Path(__file__).parents[1]
-DEADLINE_S = 240
 KV_BYTES = 512 * 2**20
-POLL_S = 0.05
-TOKEN = "token-of-the-benchmark"
+ROLES = ("decode", "prefill")
+GREEDY = {"temperature": 0, "topP": 1, "seed": 0, "logprobs": 0, "wantLogprobs": False}
+NEW_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StandingStart:
-    """One start of a group of one rank."""
+    """One start of a group of one rank, and its part of one prompt."""
 
     role: str
     ready_s: float
     """From the start of the process until it serves in an epoch."""
     cpu_s: float
-    resident_bytes: int
     weight_bytes: int
+    """Of the matrices in the form in which this role holds them."""
+    resident_bytes: int
+    """When it serves, before any KV is written."""
+    library_bytes: int
+    """Of these, pages of libraries and other files."""
+    prompt: int
+    """Tokens of the prompt that was served then; 0: none."""
     kv_bytes: int
-    """Reserved for KV; touched, and so resident, only as far as it was used."""
-
-    @staticmethod
-    def measure(model_file: Path, role: str) -> StandingStart:
-        """Raises RuntimeError when the rank ends, or does not serve in time."""
-        form = WeightForm(packed=role == "decode")
-        weight_bytes = load_model(model_file, form).weights.matrix_bytes()
-        with tempfile.TemporaryDirectory() as folder:
-            rank = _Rank(Path(folder), model_file, role)
-            try:
-                ready_s, cpu_s = rank.serve()
-                return StandingStart(role, ready_s, cpu_s, rank.resident_bytes(), weight_bytes, KV_BYTES)
-            finally:
-                rank.close()
+    """Of the prompt, where it stays: on a decode rank."""
+    peak_bytes: int
+    """Most that was resident from then on until the last token."""
 
     @property
     def beyond_bytes(self) -> int:
         """Resident memory beyond the weights; no KV was written."""
         return self.resident_bytes - self.weight_bytes
 
+    @property
+    def peak_beyond_bytes(self) -> int:
+        """The most beyond weights and KV."""
+        return self.peak_bytes - self.weight_bytes - self.kv_bytes
+
     def told(self) -> dict[str, Any]:
-        return {**asdict(self), "beyond_bytes": self.beyond_bytes}
+        beyond = {"beyond_bytes": self.beyond_bytes, "peak_beyond_bytes": self.peak_beyond_bytes}
+        return {**asdict(self), **beyond}
 
     def line(self) -> str:
-        return (
-            f"{self.role} rank: ready after {self.ready_s:.1f} s ({self.cpu_s:.1f} s of CPU); "
-            f"{self.resident_bytes / 1e6:.0f} MB resident before any KV is written, "
-            f"{self.beyond_bytes / 1e6:.0f} MB beyond its weights"
+        sizes = (self.resident_bytes, self.beyond_bytes, self.library_bytes, self.peak_beyond_bytes, self.kv_bytes)
+        resident, beyond, library, peak, kv = (f"{size / 1e6:.0f} MB" for size in sizes)
+        start = f"{self.role} rank: ready after {self.ready_s:.1f} s ({self.cpu_s:.1f} s of CPU)"
+        idle = (
+            f"{resident} resident before any KV is written, {beyond} beyond its weights, {library} of them file pages"
         )
+        work = f"at most {peak} beyond weights and {kv} of KV while it served {self.prompt} tokens"
+        return "; ".join([start, idle, work] if self.prompt else [start, idle])
 
 
-class _Rank:
-    def __init__(self, folder: Path, model_file: Path, role: str) -> None:
-        control, transfer = _free_port(), _free_port()
-        (folder / "token").write_text(TOKEN)
-        self._role, self._control = role, control
-        self._ref = {"rankId": "bench-0", "incarnation": str(uuid.uuid4()), "address": "127.0.0.1"}
-        self._ref |= {"controlPort": control, "transferPort": transfer}
-        environment = {
-            "CSPS_NAMESPACE": "bench",
-            "CSPS_DEPLOYMENT": "bench",
-            "CSPS_GROUP": "bench",
-            "CSPS_ROLE": role,
-            "CSPS_RANK_ID": "bench-0",
-            "CSPS_INCARNATION": self._ref["incarnation"],
-            "CSPS_ADDRESS": "127.0.0.1",
-            "CSPS_CONTROL_PORT": str(control),
-            "CSPS_TRANSFER_PORT": str(transfer),
-            "CSPS_CONTROL_TOKEN_FILE": str(folder / "token"),
-            "CSPS_MODEL_PATH": str(model_file),
-            "CSPS_MODEL_NAME": "bench",
-            "CSPS_CONTEXT_LENGTH": "8192",
-            "CSPS_KV_BYTES": str(KV_BYTES),
-            "PYTHONPATH": str(ENGINE),
-        }
-        self._log = folder / "log"
-        self._began = time.monotonic()
-        with self._log.open("w") as log:
-            command = [sys.executable, "-m", "csps_engine"]
-            self._process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
+def measure_starts(model_file: Path, prompt: Sequence[int]) -> list[StandingStart]:
+    """Starts a rank of each role, one after the other, and lets them serve the prompt, if it is not empty.
 
-    def serve(self) -> tuple[float, float]:
-        """Seconds of wall clock and of CPU until it serves, the roster pushed as soon as it takes one."""
-        roster = {"group": "bench", "role": self._role, "fence": 1, "generation": 1, "minSize": 1}
-        pushed = False
-        while time.monotonic() - self._began < DEADLINE_S:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"the rank ended:\n{self._log.read_text()[-2000:]}")
-            try:
-                pushed = pushed or self._call("POST", "/v1/roster", {**roster, "members": [self._ref]}) is not None
-                if pushed and (self._call("GET", "/v1/state", None) or {}).get("phase") == "serving":
-                    return time.monotonic() - self._began, self._cpu_s()
-            except OSError:
-                pass
-            time.sleep(POLL_S)
-        raise RuntimeError(f"the rank does not serve after {DEADLINE_S} s:\n{self._log.read_text()[-2000:]}")
-
-    def resident_bytes(self) -> int:
-        status = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def _call(self, method: str, path: str, message: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The answer, or None when it was refused."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=10)
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        try:
-            connection.request(method, path, None if message is None else json.dumps(message), headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        return json.loads(body) if answer.status == 200 else None
+    Raises RuntimeError when a rank ends, or does not serve.
+    """
+    models = {role: load_model(model_file, WeightForm(packed=role == "decode")) for role in ROLES}
+    weights = {role: model.weights.matrix_bytes() for role, model in models.items()}
+    shape = models["decode"].config.kv_shape("float32")
+    del models
+    with tempfile.TemporaryDirectory() as folder, StartedRank(Path(folder), model_file, "decode", KV_BYTES) as pool:
+        ready = {"decode": pool.serve()}
+        with StartedRank(Path(folder), model_file, "prefill", KV_BYTES) as group:
+            ready["prefill"] = group.serve()
+            ranks = {"decode": pool, "prefill": group}
+            idle = {role: rank.memory() for role, rank in ranks.items()}
+            for rank in ranks.values():
+                rank.forget_peak()
+            if prompt:
+                serve_prompt(group, pool, prompt)
+            peaks = {role: rank.memory()["peak"] for role, rank in ranks.items()}
+    pages = -(-(len(prompt) + NEW_TOKENS) // shape.page_tokens) if prompt else 0
+    return [
+        StandingStart(
+            role,
+            *ready[role],
+            weights[role],
+            idle[role]["now"],
+            idle[role]["files"],
+            len(prompt),
+            pages * shape.page_bytes() if role == "decode" else 0,
+            peaks[role],
+        )
+        for role in ROLES
+    ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def serve_prompt(group: StartedRank, pool: StartedRank, prompt: Sequence[int]) -> list[int]:
+    """A gateway's part of one request; answers its tokens. Raises RuntimeError."""
+    name = {"requestId": "bench", "promptTokens": len(prompt)}
+    milliseconds = ANSWER_S * 1000
+    reservation = pool.ask("/v1/reserve", {**name, "maxNewTokens": NEW_TOKENS, "leaseMs": milliseconds})
+    prefill = {"requestId": "bench", "tokenIds": list(prompt), "sampling": GREEDY, "reservation": reservation}
+    (first,) = group.tokens("/v1/prefill", {**prefill, "deadlineMs": milliseconds})
+    decode = {**name, "firstToken": first, "sampling": GREEDY, "maxNewTokens": NEW_TOKENS - 1, "stopTokenIds": []}
+    return [first, *pool.tokens("/v1/decode", {**decode, "shareable": False})]
