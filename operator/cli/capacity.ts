@@ -4,7 +4,7 @@ import { Store } from "../kube/store.ts";
 import { observeCluster, PlacementLedger } from "../ranks/capacity.ts";
 import { podIndex } from "../ranks/context.ts";
 import { labelKey } from "../ranks/names.ts";
-import type { Cluster as PlanningCluster } from "../planning/placement/place.ts";
+import type { Cluster as PlanningCluster } from "../planning/placement/cluster.ts";
 import type { Machines } from "./observe.ts";
 
 export interface CapacityView {

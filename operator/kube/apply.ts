@@ -2,7 +2,8 @@
  * Writes. An object is applied (server-side apply) by one field manager and its status by another; nothing is ever
  * replaced, so that fields of other writers live on.
  */
-import type { ApiRequest, Cluster, Query } from "./cluster.ts";
+import type { ApiRequest, Query } from "./api-request.ts";
+import type { Cluster } from "./cluster.ts";
 import { isNotFound } from "./api-error.ts";
 import type { Desired, KubeObject, ObjectMeta, Pod } from "./object.ts";
 import { apiVersionOf, pathOf, pods, type Resource } from "./resource.ts";

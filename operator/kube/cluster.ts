@@ -8,6 +8,7 @@ import http from "node:http";
 import https from "node:https";
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
 import { apiErrorFrom } from "./api-error.ts";
+import type { ApiRequest } from "./api-request.ts";
 import { sleep } from "./backoff.ts";
 import { awaitHeaders, defaultTimeoutMs, describe, readAll, StaleConnection } from "./exchange.ts";
 import { silent, type Telemetry } from "./telemetry.ts";
@@ -22,22 +23,6 @@ export interface ConnectOptions {
   readonly context?: string | undefined;
   readonly userAgent?: string | undefined;
   readonly telemetry?: Telemetry | undefined;
-}
-
-export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
-
-export interface ApiRequest {
-  readonly method?: Method | undefined;
-  /** Starts with `/`. */
-  readonly path: string;
-  readonly query?: Query | undefined;
-  /** Sent as JSON. */
-  readonly body?: unknown;
-  readonly contentType?: string | undefined;
-  /** Deadline: of the whole answer for `request`, of its headers for `stream`. Default: 15 s. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Opens no connection yet: the first request does. Throws an Error when there is no usable configuration. */

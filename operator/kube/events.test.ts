@@ -3,7 +3,8 @@ import { EventRecorder, type EventRecorderOptions, type Occurrence } from "./eve
 import type { KubeObject } from "./object.ts";
 import { eventually } from "./testing/eventually.ts";
 import { recordedTelemetry, type RecordedTelemetry } from "./testing/recorded-telemetry.ts";
-import type { ApiRequest, Cluster } from "./cluster.ts";
+import type { ApiRequest } from "./api-request.ts";
+import type { Cluster } from "./cluster.ts";
 
 interface Sent {
   method: string | undefined;

@@ -1,7 +1,7 @@
 /** One HTTP exchange, with a deadline for each half and ApiError for every way in which it can fail. */
 import type http from "node:http";
 import { ApiError } from "./api-error.ts";
-import type { ApiRequest } from "./cluster.ts";
+import type { ApiRequest } from "./api-request.ts";
 
 /** Deadline of a request that states none. */
 export const defaultTimeoutMs = 15_000;

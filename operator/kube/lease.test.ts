@@ -1,7 +1,8 @@
 /** The elector's loop against a server that it shares with a rival, on clocks that the test moves. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ApiError } from "./api-error.ts";
-import type { ApiRequest, Cluster } from "./cluster.ts";
+import type { ApiRequest } from "./api-request.ts";
+import type { Cluster } from "./cluster.ts";
 import { LeaderElector } from "./lease.ts";
 import type { Lease } from "./object.ts";
 import { silent } from "./telemetry.ts";

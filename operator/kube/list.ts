@@ -2,8 +2,16 @@
 import { isGone } from "./api-error.ts";
 import type { Cluster } from "./cluster.ts";
 import type { KubeObject } from "./object.ts";
-import type { Selection } from "./reflector.ts";
-import { apiVersionOf, pathOf } from "./resource.ts";
+import { apiVersionOf, pathOf, type Resource } from "./resource.ts";
+
+/** Objects of one kind that are read together. */
+export interface Selection<T extends KubeObject> {
+  readonly resource: Resource<T>;
+  /** Default: every namespace. */
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+}
 
 export interface ListOptions<T extends KubeObject> {
   /** Objects per request. Default: 500. */

@@ -9,9 +9,9 @@
 import { ApiError, isGone, isTooManyRequests, isUnreachable } from "./api-error.ts";
 import { Backoff, sleep, type BackoffRange } from "./backoff.ts";
 import type { Cluster } from "./cluster.ts";
-import { listPages } from "./list.ts";
+import { listPages, type Selection } from "./list.ts";
 import type { KubeObject } from "./object.ts";
-import { pathOf, type Resource } from "./resource.ts";
+import { pathOf } from "./resource.ts";
 import { IdleWatch, MalformedWatchLine, watchEvents } from "./watch-stream.ts";
 
 /** What one reflector fills. An error that it throws is logged and does not stop the reflector. */
@@ -20,14 +20,6 @@ export interface ReflectorSink<T> {
   replaced(objects: T[]): void;
   upserted(object: T): void;
   removed(object: T): void;
-}
-
-export interface Selection<T extends KubeObject> {
-  readonly resource: Resource<T>;
-  /** Default: every namespace. */
-  readonly namespace?: string | undefined;
-  readonly labelSelector?: string | undefined;
-  readonly fieldSelector?: string | undefined;
 }
 
 export interface ReflectorOptions<T extends KubeObject> extends Selection<T> {

@@ -1,7 +1,8 @@
 /** A watch as a sequence of events: one JSON document a line, over an answer that stays open. */
 import { StringDecoder } from "node:string_decoder";
 import { ApiError, type StatusBody } from "./api-error.ts";
-import type { ApiRequest, Cluster } from "./cluster.ts";
+import type { ApiRequest } from "./api-request.ts";
+import type { Cluster } from "./cluster.ts";
 import type { KubeObject } from "./object.ts";
 
 export type WatchEvent<T> =

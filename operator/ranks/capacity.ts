@@ -1,7 +1,7 @@
 /** What is free in the cluster now, the places that were just given away included. */
 import type { Node, Pod } from "../kube/object.ts";
 import type { Store } from "../kube/store.ts";
-import type { Cluster } from "../planning/placement/place.ts";
+import type { Cluster } from "../planning/placement/cluster.ts";
 import { defaultLevels, withNamedLevels } from "../planning/topology/level.ts";
 import { clusterSnapshot, type PodOnNode } from "../planning/topology/snapshot.ts";
 import { topologyTree } from "../planning/topology/tree.ts";

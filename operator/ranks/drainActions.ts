@@ -11,7 +11,7 @@ import { emptyingBytes } from "../planning/rebalance/emptying.ts";
 import type { GangContext } from "./context.ts";
 import { drainAnnotation, drainMarkText } from "./drainMark.ts";
 import { rankRef } from "./engines.ts";
-import type { GangView } from "./observe.ts";
+import type { GangView } from "./gangView.ts";
 import { poolSnapshot } from "./poolSnapshot.ts";
 
 const askDeadlineMs = 2_000;

@@ -9,7 +9,7 @@ import { gangConditions, type GangFindings } from "../planning/status/gangCondit
 import { stampConditions, tellingReason } from "../planning/status/reason.ts";
 import { recordDecision } from "../planning/status/decisions.ts";
 import type { GangContext } from "./context.ts";
-import type { GangView } from "./observe.ts";
+import type { GangView } from "./gangView.ts";
 
 export function gangStatus(context: GangContext, view: GangView, findings: GangFindings): GangStatus {
   const { gang, record } = view;

@@ -4,16 +4,11 @@ import type { GangObservation, GangSpec, RankPod } from "../planning/gang/observ
 import { type GangContext, podIndex } from "./context.ts";
 import { askEmptying } from "./drainActions.ts";
 import { askEngines } from "./engines.ts";
-import type { GangDesign, GangObject } from "./gang.ts";
+import type { GangDesign } from "./gang.ts";
+import type { GangView } from "./gangView.ts";
 import { labelKey } from "./names.ts";
 import { nodeOf, rankPodView } from "./podView.ts";
-import { type GangRecord, noteAnswers } from "./record.ts";
-
-export interface GangView {
-  readonly gang: GangObject;
-  readonly design: GangDesign;
-  readonly record: GangRecord;
-}
+import { noteAnswers } from "./record.ts";
 
 export async function observeGang(
   context: GangContext,

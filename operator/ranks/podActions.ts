@@ -8,7 +8,7 @@ import type { Removal } from "../planning/gang/removal.ts";
 import type { GangContext } from "./context.ts";
 import { desiredRankPod } from "./desired/rankPod.ts";
 import { gangGate, nodeAnnotation } from "./names.ts";
-import type { GangView } from "./observe.ts";
+import type { GangView } from "./gangView.ts";
 
 export async function removePods(
   context: GangContext,

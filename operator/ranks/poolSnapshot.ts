@@ -1,7 +1,6 @@
 /** A pool's own inventory as planning sees it. */
 import type { InventoryRequest, MoveState, PoolInventory } from "../../runtime/wire/schema/move.ts";
-import type { MoveUnderWay } from "../planning/rebalance/move.ts";
-import type { PoolSnapshot, RankFacts, RequestFacts } from "../planning/rebalance/pool.ts";
+import type { MoveUnderWay, PoolSnapshot, RankFacts, RequestFacts } from "../planning/rebalance/pool.ts";
 
 export interface SnapshotSources {
   /** False for a rank that is on its way out or whose node takes no more pods. */

@@ -4,7 +4,7 @@ import type { EngineReport, GangObservation } from "../planning/gang/observed.ts
 import type { RosterPlan } from "../planning/gang/roster.ts";
 import type { GangContext } from "./context.ts";
 import { rankRef, tellRoster } from "./engines.ts";
-import type { GangView } from "./observe.ts";
+import type { GangView } from "./gangView.ts";
 
 export interface RosterOutcome {
   readonly reports: readonly EngineReport[];

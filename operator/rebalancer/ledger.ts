@@ -2,7 +2,8 @@
 import type { ClusterState } from "../../runtime/state/clusterState.ts";
 import type { MoveRecord } from "../../runtime/state/domain.ts";
 import type { DecodePool } from "../kube/object.ts";
-import type { Move, MoveIntent, MoveUnderWay } from "../planning/rebalance/move.ts";
+import type { Move, MoveIntent } from "../planning/rebalance/move.ts";
+import type { MoveUnderWay } from "../planning/rebalance/pool.ts";
 import type { RebalancerContext } from "./context.ts";
 
 export interface Ledger {

@@ -8,7 +8,7 @@ import { PlacementLedger } from "../../ranks/capacity.ts";
 import { type GangContext, podIndex } from "../../ranks/context.ts";
 import { RankClients } from "../../ranks/engines.ts";
 import { prefillDesign } from "../../ranks/gang.ts";
-import type { GangView } from "../../ranks/observe.ts";
+import type { GangView } from "../../ranks/gangView.ts";
 import { GangRecords } from "../../ranks/record.ts";
 
 export function staleContext(cluster: Cluster): GangContext {

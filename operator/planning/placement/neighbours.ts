@@ -1,6 +1,6 @@
 /** How a candidate domain lies to the pods of other groups: spread from siblings, near to peers. */
 import { ancestors, type Domain } from "../topology/tree.ts";
-import type { Cluster } from "./place.ts";
+import type { Cluster } from "./cluster.ts";
 
 /** Sibling groups that would share the candidate's failure domain: its rack, or itself where racks are unknown. */
 export function failureDomains(

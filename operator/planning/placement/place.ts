@@ -10,9 +10,9 @@
  * tried narrow to broad in any case, and a place broader than the preferred level is said to be so.
  */
 import { clusterLevel, levelIndex } from "../topology/level.ts";
-import type { ClusterSnapshot } from "../topology/snapshot.ts";
 import { ancestors, type Domain, domainName, sumUp, type TopologyTree } from "../topology/tree.ts";
 import { nodeFit, type NodeFit, type RankShape } from "./eligibility.ts";
+import type { Cluster } from "./cluster.ts";
 import { excludedNodes, shortfall } from "./refusal.ts";
 import { failureDomains, nearness } from "./neighbours.ts";
 import { assignNodes } from "./assign.ts";
@@ -47,12 +47,6 @@ export type PlacementDecision =
       readonly choice: string;
       readonly refusals: readonly string[];
     };
-
-/** One planning cycle over one snapshot. */
-export interface Cluster {
-  readonly snapshot: ClusterSnapshot;
-  readonly tree: TopologyTree;
-}
 
 export function planPlacement(cluster: Cluster, request: PlacementRequest): PlacementDecision {
   const { snapshot, tree } = cluster;

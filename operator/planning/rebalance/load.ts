@@ -2,8 +2,7 @@
  * What each rank carries once the moves under way are over: planning on what is on its way keeps two plans in a
  * row from sending the same load twice.
  */
-import type { PageMove } from "./move.ts";
-import type { PoolSnapshot, RankFacts, RebalancePolicy, RequestFacts } from "./pool.ts";
+import type { PageMove, PoolSnapshot, RankFacts, RebalancePolicy, RequestFacts } from "./pool.ts";
 import { writtenIn } from "./shards.ts";
 
 export type Quantity = "scan" | "memory";

@@ -3,20 +3,7 @@
  * in the background, and commits between two steps by compare-and-set on the map's version, or ends it without a
  * trace. So the operator records what it is about to order, orders it, and follows it until the pool says how it ended.
  */
-import type { PoolSnapshot, RankFacts } from "./pool.ts";
-
-/** Pages of one request, from one rank to another. */
-export interface PageMove {
-  readonly moveId: string;
-  readonly requestId: string;
-  readonly from: string;
-  readonly to: string;
-  readonly firstPage: number;
-  /** 0 when only the home moves. */
-  readonly pages: number;
-  /** Its share of the budget; 0: it is held to none. */
-  readonly bytesPerSecond: number;
-}
+import type { PageMove, PoolSnapshot, RankFacts } from "./pool.ts";
 
 export interface Move extends PageMove {
   /** Of the shard map that it was planned on; the commit compares it. */
@@ -27,12 +14,6 @@ export interface Move extends PageMove {
   readonly bytes: number;
   /** The destination becomes the request's home at the commit. */
   readonly takesHome: boolean;
-}
-
-/** A move that was begun and is not over, whoever began it. */
-export interface MoveUnderWay extends PageMove {
-  /** `ordered`: recorded, and the pool does not know it yet. `copying`: the destination has set room aside. */
-  readonly state: "ordered" | "copying";
 }
 
 /** A move that the operator recorded before it ordered it. */

@@ -1,5 +1,4 @@
 /** A decode pool as rebalancing sees it. Times are ages, so that equal pools give equal plans at any hour. */
-import type { MoveUnderWay } from "./move.ts";
 
 /** Consecutive pages of one request that lie on one rank. */
 export interface Shard {
@@ -40,6 +39,25 @@ export interface RankFacts {
   readonly admits: boolean;
   /** Since it last refused a move; undefined: never. */
   readonly refusedAgeMs?: number | undefined;
+}
+
+/** Pages of one request, from one rank to another. */
+export interface PageMove {
+  readonly moveId: string;
+  readonly requestId: string;
+  readonly from: string;
+  readonly to: string;
+  readonly firstPage: number;
+  /** 0 when only the home moves. */
+  readonly pages: number;
+  /** Its share of the budget; 0: it is held to none. */
+  readonly bytesPerSecond: number;
+}
+
+/** A move that was begun and is not over, whoever began it. */
+export interface MoveUnderWay extends PageMove {
+  /** `ordered`: recorded, and the pool does not know it yet. `copying`: the destination has set room aside. */
+  readonly state: "ordered" | "copying";
 }
 
 export interface PoolSnapshot {

@@ -1,7 +1,8 @@
 /** Builders with defaults for the tests of planning. */
 import type { EngineReport, GangObservation, GangSpec, RankPod } from "../gang/observed.ts";
 import type { RankShape } from "../placement/eligibility.ts";
-import type { Cluster, PlacementRequest } from "../placement/place.ts";
+import type { Cluster } from "../placement/cluster.ts";
+import type { PlacementRequest } from "../placement/place.ts";
 import { defaultLevels, withNamedLevels } from "../topology/level.ts";
 import { clusterSnapshot, type NodeView, type PodOnNode } from "../topology/snapshot.ts";
 import { topologyTree } from "../topology/tree.ts";
