@@ -69,6 +69,9 @@ describe("samples", () => {
       tensorParallel: { degree: 1 },
       rank: { terminationGracePeriodSeconds: 60 },
     });
+    expect(stored.spec["decode"]).toMatchObject({
+      sparseAttention: { mode: "Disabled", minTokens: 2048, thresholdPercent: 20 },
+    });
     expect(stored.spec["stateStore"]).toEqual({ mode: "Bundled" });
     expect(stored.spec["model"]).toMatchObject({
       source: { image: { path: "/model", pullPolicy: "IfNotPresent" } },

@@ -17,7 +17,7 @@ import {
 import { degreeRules } from "./degreeRules.ts";
 import { rebalance } from "./rebalance.ts";
 import { atMost, rules, sentence } from "./rule.ts";
-import { sparseAttention } from "./sparseAttention.ts";
+import { sparseAttention, sparseDecode } from "./sparseAttention.ts";
 
 export const sequenceParallel = z
   .object({
@@ -77,6 +77,7 @@ export const decode = z
       .describe(
         "Memory of one rank for KV pages, a quantity. Default: 512Mi on cpu; on cuda what the weights leave free",
       ),
+    sparseAttention: sparseDecode.prefault({}),
     rank: rankTemplate.prefault({}),
     rebalance: rebalance.prefault({}),
   })

@@ -7,7 +7,7 @@ import { decisionRecord } from "./cspsdeployment.ts";
 import { conditions, engine, memory, model, objectName, rankTemplate, tensorParallel } from "./fields.ts";
 import { rebalance } from "./rebalance.ts";
 import { atMost, rules } from "./rule.ts";
-import { sparseAttention } from "./sparseAttention.ts";
+import { sparseAttention, sparseDecode } from "./sparseAttention.ts";
 
 const gang = {
   deployment: z.string().min(1).describe("Name of the owning CSPSDeployment"),
@@ -39,6 +39,7 @@ export const decodePoolSpec = z
   .object({
     ...gang,
     kvCacheMemory: memory.optional().describe("Memory of one rank for KV pages"),
+    sparseAttention: sparseDecode.prefault({}),
     rebalance: rebalance.prefault({}),
   })
   .describe("What the operator made of a deployment's decode section")

@@ -55,6 +55,12 @@ const bounds: Refusal[] = [
     says: "should be greater than or equal to 1",
   },
   {
+    why: "a threshold in decode over the whole",
+    object: deployment({ decode: { sparseAttention: { thresholdPercent: 101 } } }),
+    field: "spec.decode.sparseAttention.thresholdPercent",
+    says: "should be less than or equal to 100",
+  },
+  {
     why: "degree as text",
     object: deployment({ prefill: { sequenceParallel: { degree: "two" } } }),
     field: "spec.prefill.sequenceParallel.degree",

@@ -1,4 +1,4 @@
-/** Whether prefill may leave out keys of other ranks that matter little, and how much it may. */
+/** Whether keys that matter little may be left out, and how much: of other ranks in prefill, of all in decode. */
 import { z } from "zod";
 
 export const sparseAttention = z
@@ -31,4 +31,30 @@ export const sparseAttention = z
   })
   .describe("Sparse attention in prefill");
 
+export const sparseDecode = z
+  .object({
+    mode: z
+      .enum(["Disabled", "Enabled"])
+      .default("Disabled")
+      .describe(
+        "Enabled: steps read the blocks of a long request's KV that are expected to weigh enough, an approximation; Disabled: they read all",
+      ),
+    minTokens: z
+      .int()
+      .min(1)
+      .max(2 ** 31 - 1)
+      .default(2048)
+      .describe("Requests of fewer tokens are read whole"),
+    thresholdPercent: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(20)
+      .describe(
+        "Blocks of 32 keys that are left out may be expected to weigh this much of the weightiest block of the request together; first and latest tokens are read always",
+      ),
+  })
+  .describe("Sparse attention in decode");
+
 export type SparseAttention = z.infer<typeof sparseAttention>;
+export type SparseDecode = z.infer<typeof sparseDecode>;

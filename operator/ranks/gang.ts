@@ -11,8 +11,10 @@ export type GangDesign = Omit<SPGroupSpec, "ordinal" | "mode" | "sparseAttention
   readonly name: string;
   readonly namespace: string;
   readonly mode: SPGroupSpec["mode"];
-  /** Of a prefill group; a decode pool attends exactly. */
+  /** Of a prefill group. */
   readonly sparseAttention: SPGroupSpec["sparseAttention"] | undefined;
+  /** Of a decode pool. */
+  readonly sparseDecode: DecodePoolSpec["sparseAttention"] | undefined;
   readonly kvCacheMemory: string | undefined;
   /** Time that a rank has to hand over what it holds before it is deleted. */
   readonly drainSeconds: number;
@@ -26,6 +28,7 @@ export function prefillDesign(group: SPGroup): GangDesign {
     ...group.spec,
     ...named(group),
     role: "prefill",
+    sparseDecode: undefined,
     kvCacheMemory: undefined,
     drainSeconds: prefillDrainSeconds,
   };
@@ -33,8 +36,14 @@ export function prefillDesign(group: SPGroup): GangDesign {
 
 export function decodeDesign(pool: DecodePool): GangDesign {
   const spec: DecodePoolSpec = pool.spec;
-  const { kvCacheMemory, rebalance } = spec;
-  const own = { role: "decode", mode: "auto", sparseAttention: undefined, kvCacheMemory } as const;
+  const { kvCacheMemory, rebalance, sparseAttention: sparseDecode } = spec;
+  const own = {
+    role: "decode",
+    mode: "auto",
+    sparseAttention: undefined,
+    sparseDecode,
+    kvCacheMemory,
+  } as const;
   return { ...spec, ...named(pool), ...own, drainSeconds: rebalance.drainSeconds };
 }
 

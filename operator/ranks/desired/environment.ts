@@ -1,5 +1,4 @@
 /** The environment of a rank's container, from its gang's design. */
-import type { SparseAttention } from "../../../crds/schema/sparseAttention.ts";
 import type { RankEnvironment } from "../../../runtime/wire/schema/environment.ts";
 import { parseQuantityMilli } from "../../planning/topology/quantity.ts";
 import type { GangDesign } from "../gang.ts";
@@ -28,8 +27,10 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
     CSPS_TENSOR_PARALLEL: String(design.tensorParallel.degree),
     CSPS_SP_MODE: design.mode,
     CSPS_SPARSE_ATTENTION:
-      (design.sparseAttention?.mode ?? "Disabled") === "Disabled" ? "disabled" : "enabled",
-    ...sparseLimits(design.sparseAttention),
+      ((design.sparseAttention ?? design.sparseDecode)?.mode ?? "Disabled") === "Disabled"
+        ? "disabled"
+        : "enabled",
+    ...sparseLimits(design),
     CSPS_KV_BYTES: kvBytes(design.kvCacheMemory),
     CSPS_DRAIN_GRACE_MS: String(drainGraceMs(design.rank.terminationGracePeriodSeconds)),
     CSPS_LOG_LEVEL: "info",
@@ -46,15 +47,19 @@ export function rankVariables(design: GangDesign, rankId: string): Variable[] {
 
 type SparseLimits = Pick<
   RankEnvironment,
-  "CSPS_SPARSE_MIN_TOKENS" | "CSPS_SPARSE_BUDGET_PERCENT" | "CSPS_SPARSE_QUALITY_FLOOR_PERCENT"
+  | "CSPS_SPARSE_MIN_TOKENS"
+  | "CSPS_SPARSE_BUDGET_PERCENT"
+  | "CSPS_SPARSE_QUALITY_FLOOR_PERCENT"
+  | "CSPS_SPARSE_THRESHOLD_PERCENT"
 >;
 
-/** Empty, the engine's defaults, for a gang without the section. */
-function sparseLimits(sparse: SparseAttention | undefined): SparseLimits {
+/** Empty, the engine's defaults, for what a gang's role has none of. */
+function sparseLimits({ sparseAttention: prefill, sparseDecode: decode }: GangDesign): SparseLimits {
   return {
-    CSPS_SPARSE_MIN_TOKENS: String(sparse?.minTokens ?? ""),
-    CSPS_SPARSE_BUDGET_PERCENT: String(sparse?.budgetPercent ?? ""),
-    CSPS_SPARSE_QUALITY_FLOOR_PERCENT: String(sparse?.qualityFloorPercent ?? ""),
+    CSPS_SPARSE_MIN_TOKENS: String((prefill ?? decode)?.minTokens ?? ""),
+    CSPS_SPARSE_BUDGET_PERCENT: String(prefill?.budgetPercent ?? ""),
+    CSPS_SPARSE_QUALITY_FLOOR_PERCENT: String(prefill?.qualityFloorPercent ?? ""),
+    CSPS_SPARSE_THRESHOLD_PERCENT: String(decode?.thresholdPercent ?? ""),
   };
 }
 

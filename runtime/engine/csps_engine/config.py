@@ -25,6 +25,7 @@ DEFAULTS: dict[str, str] = {
     "CSPS_SPARSE_MIN_TOKENS": "2048",
     "CSPS_SPARSE_BUDGET_PERCENT": "100",
     "CSPS_SPARSE_QUALITY_FLOOR_PERCENT": "98",
+    "CSPS_SPARSE_THRESHOLD_PERCENT": "20",
     "CSPS_KV_BYTES": "",
     "CSPS_KV_TRANSPORT": "tcp",
     "CSPS_LOG_LEVEL": "info",
@@ -46,14 +47,16 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SparseLimits:
-    """What sparse attention in prefill may do."""
+    """What sparse attention may do."""
 
     min_tokens: int
-    """Shorter prompts are computed exactly."""
+    """Shorter prompts, and in decode shorter requests, are computed exactly."""
     budget: float
-    """Share of other ranks' keys that may be fetched, while the floor holds."""
+    """Prefill: share of other ranks' keys that may be fetched, while the floor holds."""
     quality_floor: float
-    """Mean share of attention covered, below which ranks fetch more."""
+    """Prefill: mean share of attention covered, below which ranks fetch more."""
+    threshold: float
+    """Decode: what is left out may be expected to weigh together, of the weightiest block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ def _sparse(read: _Reader) -> SparseLimits | None:
         min_tokens=read.whole("CSPS_SPARSE_MIN_TOKENS", 1, 2**31),
         budget=read.whole("CSPS_SPARSE_BUDGET_PERCENT", 1, 100) / 100,
         quality_floor=read.whole("CSPS_SPARSE_QUALITY_FLOOR_PERCENT", 0, 100) / 100,
+        threshold=read.whole("CSPS_SPARSE_THRESHOLD_PERCENT", 1, 100) / 100,
     )
     return limits if read.choice("CSPS_SPARSE_ATTENTION") == "enabled" else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from csps_engine.core.plan import SparseReport
+from csps_engine.core.plan import ChoiceReport, SparseReport
 
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 MASS_BUCKETS = (0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 1)
@@ -90,6 +90,22 @@ class Metrics:
             buckets=MASS_BUCKETS,
             registry=registry,
         )
+        self.sparse_decode_read = Counter(
+            "csps_sparse_decode_read_tokens",
+            "Keys of long requests that steps chose to read, by KV head and layer; the coordinator counts for all",
+            registry=registry,
+        )
+        self.sparse_decode_skipped = Counter(
+            "csps_sparse_decode_skipped_tokens",
+            "Keys of long requests that steps left out, by KV head and layer; the coordinator counts for all",
+            registry=registry,
+        )
+        self.sparse_decode_mass = Histogram(
+            "csps_sparse_decode_mass_covered",
+            "Mean share of attention that the steps of an answer covered",
+            buckets=MASS_BUCKETS,
+            registry=registry,
+        )
         self.state_dropped = Counter("csps_state_writes_dropped", "Writes to Redis given up", registry=registry)
 
     def sparse_prefill(self, report: SparseReport) -> None:
@@ -97,6 +113,11 @@ class Metrics:
         self.sparse_fetched.inc(report.fetched_bytes)
         self.sparse_skipped.inc(max(0, report.skipped_bytes))
         self.sparse_mass.observe(report.mass_mean)
+
+    def sparse_decode(self, report: ChoiceReport) -> None:
+        """Count what one step read of one request."""
+        self.sparse_decode_read.inc(report.read_tokens)
+        self.sparse_decode_skipped.inc(report.skipped_tokens)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

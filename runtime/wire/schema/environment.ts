@@ -29,13 +29,20 @@ export const rankEnvironment = z
     CSPS_TENSOR_PARALLEL: z.string().describe("Degree; default 1"),
     CSPS_SP_MODE: z.enum(["auto", "allToAll", "kvGather"]),
     CSPS_SPARSE_ATTENTION: z.enum(["disabled", "enabled"]),
-    CSPS_SPARSE_MIN_TOKENS: z.string().describe("Shorter prompts are computed exactly"),
+    CSPS_SPARSE_MIN_TOKENS: z
+      .string()
+      .describe("Shorter prompts, and in decode shorter requests, are computed exactly"),
     CSPS_SPARSE_BUDGET_PERCENT: z
       .string()
-      .describe("Of the keys of other ranks, fetched at most while the floor holds"),
+      .describe("Prefill: of the keys of other ranks, fetched at most while the floor holds"),
     CSPS_SPARSE_QUALITY_FLOOR_PERCENT: z
       .string()
-      .describe("Mean attention mass covered, below which ranks fetch more"),
+      .describe("Prefill: mean attention mass covered, below which ranks fetch more"),
+    CSPS_SPARSE_THRESHOLD_PERCENT: z
+      .string()
+      .describe(
+        "Decode: what blocks that are left out may be expected to weigh together, of the weightiest block",
+      ),
     CSPS_KV_BYTES: z
       .string()
       .describe("Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"),

@@ -190,12 +190,29 @@ export const decodeRequest = z
   })
   .describe("POST /v1/decode, gateway to pool coordinator; answered by NDJSON of DecodeEvent");
 
+export const sparseDecodeSummary = z
+  .object({
+    readShare: z.number().min(0).max(1).describe("Keys of full pages that steps read, of all there were"),
+    massMean: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe("Mean share of attention that was covered, taken exactly in one layer of each step"),
+    leftBound: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe("Mean over layers of the most that could have been left out, as digests tell"),
+  })
+  .describe("What steps that choose blocks read and covered of one request");
+
 export const decodeDone = z
   .object({
     type: z.literal("done"),
     reason: z.enum(["stop", "length", "cancelled"]),
     tokens: z.int().min(0),
     ranks: z.array(z.string()).describe("Holders that took part"),
+    sparse: sparseDecodeSummary.optional().describe("Absent when every step was exact"),
   })
   .describe("Last event of a decode stream that ended as asked");
 

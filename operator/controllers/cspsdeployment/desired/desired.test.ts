@@ -81,6 +81,25 @@ describe("the pod of a rank", () => {
     },
   );
 
+  it("lets decode ranks choose what steps read where the deployment does, which replaces them", () => {
+    const decodePod = (decode: object) => {
+      const pool = desiredPool(design({ decode }));
+      const pod = desiredRankPod({ design: decodeDesign(pool as never), ordinal: 0, owner });
+      return { revision: pool.spec.revision, env: environmentOf(pod.spec as NonNullable<Pod["spec"]>) };
+    };
+    const exact = decodePod({ sparseAttention: { minTokens: 4096 } });
+    expect(exact.env).toMatchObject({ CSPS_SPARSE_ATTENTION: "disabled", CSPS_ROLE: "decode" });
+    // What a disabled section says changes nothing that runs.
+    expect(exact.revision).toBe(decodePod({}).revision);
+    const chosen = decodePod({ sparseAttention: { mode: "Enabled", minTokens: 4096, thresholdPercent: 5 } });
+    expect(chosen.env).toMatchObject({
+      CSPS_SPARSE_ATTENTION: "enabled",
+      CSPS_SPARSE_MIN_TOKENS: "4096",
+      CSPS_SPARSE_THRESHOLD_PERCENT: "5",
+    });
+    expect(chosen.revision).not.toBe(exact.revision);
+  });
+
   it("carries exactly the environment that the engine reads", () => {
     const environment = environmentOf(prefillPod());
     expect(Object.keys(environment).sort()).toEqual(Object.keys(rankEnvironment.shape).sort());

@@ -37,11 +37,14 @@ function desiredGroup(design: DeploymentDesign, ordinal: number): Desired<SPGrou
 
 export function desiredPool(design: DeploymentDesign): Desired<DecodePool> {
   const { decode } = design.spec;
+  const { sparseAttention } = decode;
   const shape = {
     ...common(design),
     tensorParallel: decode.tensorParallel,
     rank: decode.rank,
     ...(decode.kvCacheMemory === undefined ? {} : { kvCacheMemory: decode.kvCacheMemory }),
+    // Part of the pods only where it is on: a section that changes nothing must replace none.
+    ...(sparseAttention.mode === "Enabled" && { sparseAttention }),
   };
   return {
     apiVersion: "csps.io/v1alpha1",
@@ -58,6 +61,7 @@ export function desiredPool(design: DeploymentDesign): Desired<DecodePool> {
       ranks: decode.ranks,
       minRanks: decode.minRanks ?? 1,
       revision: revisionOf(shape),
+      sparseAttention,
       rebalance: decode.rebalance,
     },
   };

@@ -7,7 +7,7 @@ cut into pages of `page_tokens` tokens; page p holds positions [p*page_tokens, (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -179,10 +179,26 @@ class StepPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceReport:
+    """What one step read of one request where it chose blocks; of all holders."""
+
+    read_tokens: int
+    """Keys of full pages that were read, over layers and KV heads."""
+    skipped_tokens: int
+    """Those that were left out."""
+    left_bound: float
+    """Mean over heads and layers of the share of attention that what was not read can have at most."""
+    covered: float
+    """Mean over heads, in one layer, of the share of attention that what was read has indeed."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What was sampled, by request id, the same on every rank."""
 
     sampled: Mapping[str, SampledToken]
+    chosen: Mapping[str, ChoiceReport] = field(default_factory=dict)
+    """Of requests of which blocks were chosen, by id."""
 
 
 class KvSink(Protocol):

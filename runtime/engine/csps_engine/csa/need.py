@@ -27,16 +27,21 @@ _SPAN = {1: 1.0, 2: 1.128, 4: 2.059, 8: 2.847, 16: 3.532, 32: 4.139, 64: 4.687}
 """Mean range of so many standard normal draws."""
 
 
+def spread_of_square(block_tokens: int) -> float:
+    """From the square of half a range of so many draws to half their variance."""
+    return 2 / _SPAN[block_tokens] ** 2
+
+
 def expected_weight(q: Tensor, digests: Tensor, block_tokens: int) -> Tensor:
     """Log of the weight that each query is expected to give each block."""
     kernels = kernels_for(q)
     if kernels is not None:
-        return kernels.expected_weight(q, digests, math.log(block_tokens), 2 / _SPAN[block_tokens] ** 2)
+        return kernels.expected_weight(q, digests, math.log(block_tokens), spread_of_square(block_tokens))
     low, high = limits(digests)
     middle, half = (low + high) / 2, (high - low) / 2
     scaled = q.float() * q.shape[-1] ** -0.5
     centre = scaled @ middle.T
-    spread = (scaled * scaled) @ (half * half).T * (2 / _SPAN[block_tokens] ** 2)
+    spread = (scaled * scaled) @ (half * half).T * spread_of_square(block_tokens)
     bound = scaled.abs() @ half.T
     return centre + torch.minimum(spread, bound) + math.log(block_tokens)
 

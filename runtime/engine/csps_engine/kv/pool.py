@@ -7,7 +7,7 @@ page by page. Who owns which slot is the scheduler's business, not the pool's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,8 @@ class KvPool:
         dtype = getattr(torch, shape.dtype)
         self._k = torch.empty(size, dtype=dtype, device=device)
         self._v = torch.empty(size, dtype=dtype, device=device)
+        self.on_write: Callable[[int, int], None] | None = None
+        """Told the first slot and how many slots whenever `write` has filled some, on the thread that wrote."""
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +52,8 @@ class KvPool:
         start = self._start(slot, k.shape[1])
         self._k[layer, :, start : start + k.shape[1]] = k
         self._v[layer, :, start : start + k.shape[1]] = v
+        if self.on_write is not None:
+            self.on_write(slot, -(-k.shape[1] // self.shape.page_tokens))
 
     def append(self, layer: int, tokens: Tensor, k: Tensor, v: Tensor) -> None:
         """Store k, v [n, kv_heads, head_dim] at pool tokens [n] (slot * page_tokens + offset)."""

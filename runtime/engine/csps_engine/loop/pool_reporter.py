@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from csps_engine.core.plan import PAGE_TOKENS, SampledToken, Sampling
+from csps_engine.core.plan import PAGE_TOKENS, ChoiceReport, SampledToken, Sampling
+from csps_engine.loop.choice_tally import ChoiceTally
 from csps_engine.loop.reports import PostEvents, ShardReports, TakeOver, error_event, token_event
 from csps_engine.metrics import Metrics
 from csps_engine.scheduler.page_ledger import PageLedger
@@ -21,6 +22,7 @@ class PoolReporter:
         self._take_over = take_over
         self._shards = shards
         self._last_token_at: dict[str, float] = {}
+        self._choices: dict[str, ChoiceTally] = {}
         self._events: list[tuple[str, WireMessage]] = []
         self._evicted = 0
 
@@ -42,7 +44,7 @@ class PoolReporter:
 
     def freed(self, request_id: str) -> None:
         """Pages were freed."""
-        self._last_token_at.pop(request_id, None)
+        self._forget(request_id)
         self._shards.remove(request_id)
 
     def taken_over(self, request: PoolRequest) -> None:
@@ -52,7 +54,7 @@ class PoolReporter:
 
     def handed_over(self, request_id: str) -> None:
         """Whoever coordinates next tells of it from now on."""
-        self._last_token_at.pop(request_id, None)
+        self._forget(request_id)
 
     def token(self, request: PoolRequest, token: SampledToken, sampling: Sampling) -> None:
         """A step produced this; told with `flush`."""
@@ -64,10 +66,19 @@ class PoolReporter:
         self._metrics.generation_tokens.inc()
         self._events.append((request.request_id, token_event(request.produced, token, sampling)))
 
+    def chosen(self, request_id: str, report: ChoiceReport) -> None:
+        """A step chose blocks of this request. What it amounts to is told when the answer ends."""
+        self._metrics.sparse_decode(report)
+        self._choices.setdefault(request_id, ChoiceTally()).add(report)
+
     def done(self, request: PoolRequest, reason: str) -> None:
         """The answer ended as asked; `reason` is one of DecodeDone's. Told with `flush`."""
         fields = {"type": "done", "reason": reason, "tokens": request.produced, "ranks": sorted(request.holders)}
-        self._events.append((request.request_id, DecodeDone.model_validate(fields)))
+        tally = self._choices.get(request.request_id)
+        if tally is not None:
+            self._metrics.sparse_decode_mass.observe(tally.covered)
+        told = {**fields, "sparse": tally.summary()} if tally is not None else fields
+        self._events.append((request.request_id, DecodeDone.model_validate(told)))
 
     def failed(self, request_id: str, code: FailureCode, message: str) -> None:
         """The answer will not be ended. Told with `flush`."""
@@ -78,6 +89,10 @@ class PoolReporter:
         """Post what happened, in order and in one go."""
         events, self._events = self._events, []
         self._post(events)
+
+    def _forget(self, request_id: str) -> None:
+        self._last_token_at.pop(request_id, None)
+        self._choices.pop(request_id, None)
 
     def load(self, running: int, waiting: int, used_share: float) -> None:
         self._metrics.running.set(running)

@@ -25,6 +25,7 @@ from csps_engine.loop.pool_moves import PoolMoves
 from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.loop.reservations import Reservations, Wish
 from csps_engine.model.llama import Llama
+from csps_engine.pipeline.chosen_pages import Reader
 from csps_engine.pipeline.contracts import Decode
 from csps_engine.pipeline.decode import DecodeRunner
 from csps_engine.refusal import refuse
@@ -49,6 +50,8 @@ class PoolParts:
     replica: Replica
     reporter: PoolReporter
     moving: MoveWork
+    reader: Reader | None = None
+    """Chooses what steps read of long requests; None: they read all."""
 
 
 class PoolWork:
@@ -60,6 +63,7 @@ class PoolWork:
         self._replica = parts.replica
         self._reporter = parts.reporter
         self._moving = parts.moving
+        self._reader = parts.reader
         self._max_batch = max_batch
         self._on_handed_over = on_handed_over
         self._book = PoolBook()
@@ -143,7 +147,7 @@ class PoolWork:
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         self._epoch, self._mesh, self._sync = epoch, mesh, True
-        self._runner = DecodeRunner(self._model, mesh, self._pool)
+        self._runner = DecodeRunner(self._model, mesh, self._pool, self._reader)
         self._moving.start_epoch(epoch, mesh)
         self._ended = []
         pages = gather_numbers(mesh, [self._pool.slots], smallest)
@@ -310,6 +314,8 @@ class PoolWork:
             token = result.sampled[row.request_id]
             reason = request.advance(token.token_id)
             self._reporter.token(request, token, row.sampling)
+            if row.request_id in result.chosen:
+                self._reporter.chosen(row.request_id, result.chosen[row.request_id])
             if reason is not None:
                 self._finish(request, reason)
 

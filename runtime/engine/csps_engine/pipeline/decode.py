@@ -17,6 +17,8 @@ from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import DecodeRow, PageTable, SampledToken, StepPlan, StepResult
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
+from csps_engine.pipeline.chosen_attention import ChosenAttention
+from csps_engine.pipeline.chosen_pages import Reader
 from csps_engine.pipeline.decode_attention import DecodeAttention, StepPages
 from csps_engine.pipeline.routes import Routes, plan_routes
 from csps_engine.pipeline.token_exchange import share_tokens
@@ -34,10 +36,12 @@ class StepAttention(Protocol):
 class DecodeRunner:
     """Runs steps one after another on one rank."""
 
-    def __init__(self, model: Llama, mesh: Mesh, pool: KvPool) -> None:
+    def __init__(self, model: Llama, mesh: Mesh, pool: KvPool, reader: Reader | None = None) -> None:
+        """`reader` chooses which blocks of long requests are read; None: all are."""
         self._model = model
         self._mesh = mesh
         self._pool = pool
+        self._reader = reader
 
     def step(self, plan: StepPlan, tables: Mapping[str, PageTable]) -> StepResult:
         """Append each row's token and sample the next. Collective; every rank passes the same plan and tables."""
@@ -50,19 +54,29 @@ class DecodeRunner:
         routes = plan_routes(plan, tables, self._mesh.rank, self._mesh.size)
         mine = [plan.rows[i] for i in routes.mine]
         sampled: list[SampledToken] = []
+        choosing = None if self._reader is None else self._choosing(self._reader, plan, tables, routes)
         if mine or routes.communicates:
-            logits = self._model.logits(self._dense(mine, self.attention(plan, tables, routes)))
+            logits = self._model.logits(self._dense(mine, choosing or self.attention(plan, tables, routes)))
             sampled = [
                 sample(row_logits, row.sampling, row.position + 1) for row_logits, row in zip(logits, mine, strict=True)
             ]
         top = max(row.sampling.logprobs for row in plan.rows)
         by_home = [iter(tokens) for tokens in share_tokens(self._mesh, sampled, routes.homes, top)]
-        return StepResult({row.request_id: next(by_home[row.home]) for row in plan.rows})
+        told = choosing.report() if choosing else {}
+        return StepResult({row.request_id: next(by_home[row.home]) for row in plan.rows}, told)
 
     def attention(self, plan: StepPlan, tables: Mapping[str, PageTable], routes: Routes) -> StepAttention:
         """How this step attends; a runner that moves something else than Q replaces it."""
         pages = StepPages(plan, tables, self._pool, self._mesh.rank)
         return DecodeAttention(self._model.config, routes, pages, self._pool, self._mesh)
+
+    def _choosing(
+        self, reader: Reader, plan: StepPlan, tables: Mapping[str, PageTable], routes: Routes
+    ) -> ChosenAttention | None:
+        """None where every row is short: all is read."""
+        if all(row.position + 1 < reader.rule.min_tokens for row in plan.rows):
+            return None
+        return ChosenAttention(self._model.config, routes, plan, tables, reader, self._mesh)
 
     def _dense(self, mine: list[DecodeRow], attention: StepAttention) -> Tensor:
         model = self._model

@@ -38,7 +38,7 @@ class Routes:
 
 def plan_routes(plan: StepPlan, tables: Mapping[str, PageTable], rank: int, ranks: int) -> Routes:
     """Routes of `rank`. Raises ValueError when a row has no page for its new token."""
-    holders = [_holders(row, tables[row.request_id]) for row in plan.rows]
+    holders = holders_of(plan, tables)
     tails = [_tail(row, tables[row.request_id]) for row in plan.rows]
     mine = tuple(i for i, row in enumerate(plan.rows) if row.home == rank)
     peers = range(ranks)
@@ -63,6 +63,11 @@ def plan_routes(plan: StepPlan, tables: Mapping[str, PageTable], rank: int, rank
         local_kv=mine_where(rank, tail_sets),
         communicates=any(held != {row.home} for held, row in zip(holders, plan.rows, strict=True)),
     )
+
+
+def holders_of(plan: StepPlan, tables: Mapping[str, PageTable]) -> list[frozenset[int]]:
+    """By row: the ranks that hold pages of what it attends to, the new token's included."""
+    return [_holders(row, tables[row.request_id]) for row in plan.rows]
 
 
 def _holders(row: DecodeRow, table: PageTable) -> frozenset[int]:

@@ -1,10 +1,11 @@
-"""Settings of sparse attention for a rank, from its configuration and the profile beside its model."""
+"""Settings of sparse attention for a rank, from its configuration and, for prefill, the profile beside its model."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from csps_engine.config import EngineConfig
+from csps_engine.csa.decode_settings import DecodeChoice
 from csps_engine.csa.profile import read_profile
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.config import ModelConfig
@@ -14,9 +15,9 @@ PROFILE = "sparse-profile.json"
 
 
 def sparse_settings(config: EngineConfig, model: ModelConfig) -> CsaSettings | None:
-    """None: attention is exact. Raises CsaError for a profile that is not the model's."""
+    """Of prefill. None: attention is exact. Raises CsaError for a profile that is not the model's."""
     limits = config.sparse
-    if limits is None:
+    if limits is None or config.role == "decode":
         return None
     plain = CsaSettings()
     levels = tuple(dataclasses.replace(level, budget=limits.budget) for level in plain.levels)
@@ -26,3 +27,11 @@ def sparse_settings(config: EngineConfig, model: ModelConfig) -> CsaSettings | N
     folder = config.model_path if config.model_path.is_dir() else config.model_path.parent
     profile = folder / PROFILE
     return read_profile(profile, model).apply(settings) if profile.exists() else settings
+
+
+def decode_choice(config: EngineConfig) -> DecodeChoice | None:
+    """Of a decode pool. None: steps read all pages."""
+    limits = config.sparse
+    if limits is None or config.role == "prefill":
+        return None
+    return DecodeChoice(share=limits.threshold, min_tokens=limits.min_tokens)

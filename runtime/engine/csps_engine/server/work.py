@@ -9,6 +9,7 @@ import torch
 from csps_engine.config import EngineConfig
 from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PrefillMode
+from csps_engine.csa.page_digests import PageDigests
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.pool_reporter import PoolReporter
@@ -16,8 +17,10 @@ from csps_engine.loop.pool_work import HandOver, PoolParts, PoolWork
 from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
 from csps_engine.loop.reports import NO_REPORTS, PostEvents, ShardReports, TakeOver
 from csps_engine.metrics import Metrics
+from csps_engine.pipeline.chosen_pages import Reader
 from csps_engine.scheduler.replica import Replica
 from csps_engine.server.loaded import LoadedShard
+from csps_engine.server.sparse import decode_choice
 from csps_engine.transfer.nixl_transport import NixlTransport
 from csps_engine.transfer.receiver import PageStore, TransferServer
 from csps_engine.transfer.transport import Access, TcpTransport
@@ -59,7 +62,9 @@ def make_pool(
     reporter = PoolReporter(metrics, outlets.post, outlets.take_over, outlets.shards)
     access = _access(config)
     moving = MoveWork(pool, replica, access)
-    parts = PoolParts(model.llama, pool, replica, reporter, moving)
+    choice = decode_choice(config)
+    reader = None if choice is None else Reader(pool, PageDigests(pool, choice.block_tokens), choice)
+    parts = PoolParts(model.llama, pool, replica, reporter, moving, reader)
     store = PageStore(config.rank.incarnation, replica, pool, metrics)
     port = config.rank.transfer_port + model.shape.tensor_rank
     transfer = TransferServer(config.rank.address, port, access, store)

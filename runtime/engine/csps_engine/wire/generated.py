@@ -398,6 +398,17 @@ class SparseSummary(WireMessage):
     """Share that 99 in 100 of them reached"""
 
 
+class SparseDecodeSummary(WireMessage):
+    """What steps that choose blocks read and covered of one request"""
+
+    read_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Keys of full pages that steps read, of all there were"""
+    mass_mean: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Mean share of attention that was covered, taken exactly in one layer of each step"""
+    left_bound: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Mean over layers of the most that could have been left out, as digests tell"""
+
+
 class PrefillDone(WireMessage):
     """Last event of a prefill: its KV lies acknowledged in the reserved pages"""
 
@@ -447,6 +458,8 @@ class DecodeDone(WireMessage):
     tokens: Annotated[int, Field(ge=0, le=SAFE)]
     ranks: list[str]
     """Holders that took part"""
+    sparse: SparseDecodeSummary | None = None
+    """Absent when every step was exact"""
 
 
 DecodeEvent: TypeAlias = Annotated[
@@ -630,11 +643,14 @@ class RankEnvironment(EnvironmentVariables):
     sp_mode: Literal["auto", "allToAll", "kvGather"]
     sparse_attention: Literal["disabled", "enabled"]
     sparse_min_tokens: str
-    """Shorter prompts are computed exactly"""
+    """Shorter prompts, and in decode shorter requests, are computed exactly"""
     sparse_budget_percent: str
-    """Of the keys of other ranks, fetched at most while the floor holds"""
+    """Prefill: of the keys of other ranks, fetched at most while the floor holds"""
     sparse_quality_floor_percent: str
-    """Mean attention mass covered, below which ranks fetch more"""
+    """Prefill: mean attention mass covered, below which ranks fetch more"""
+    sparse_threshold_percent: str
+    """Decode: what blocks that are left out may be expected to weigh together, of the
+    weightiest block"""
     kv_bytes: str
     """Bytes of this rank for KV pages; empty: 512 MiB on cpu, what is left on cuda"""
     drain_grace_ms: str

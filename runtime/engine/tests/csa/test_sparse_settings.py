@@ -9,9 +9,10 @@ import pytest
 from tiny_llama import random_llama
 
 from csps_engine.config import ConfigError, read_config
+from csps_engine.csa.decode_settings import DecodeChoice
 from csps_engine.csa.profile import HeadProfile, write_profile
 from csps_engine.csa.settings import CsaError, CsaSettings
-from csps_engine.server.sparse import PROFILE, sparse_settings
+from csps_engine.server.sparse import PROFILE, decode_choice, sparse_settings
 
 MODEL = random_llama(4, 2, layers=2).config
 
@@ -68,6 +69,28 @@ def test_a_profile_beside_the_model_sets_tolerances_whether_the_model_is_a_file_
         sparse_settings(read_config(environment), other)
 
 
+def test_a_decode_pool_chooses_by_its_own_limits_and_a_prefill_group_by_its_own(environment: dict[str, str]) -> None:
+    decode = {**environment, "CSPS_ROLE": "decode", "CSPS_SPARSE_MIN_TOKENS": "4096"}
+    choice = decode_choice(read_config({**decode, "CSPS_SPARSE_THRESHOLD_PERCENT": "10"}))
+    assert choice is not None
+    assert (choice.share, choice.min_tokens) == (0.1, 4096)
+    assert sparse_settings(read_config(decode), MODEL) is None
+    assert decode_choice(read_config(environment)) is None
+    assert decode_choice(read_config(decode)) == DecodeChoice(min_tokens=4096)
+
+
+def test_a_decode_pool_reads_all_pages_unless_sparse_is_enabled(environment: dict[str, str]) -> None:
+    assert decode_choice(read_config({**environment, "CSPS_ROLE": "decode", "CSPS_SPARSE_ATTENTION": ""})) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("share", 1.5), ("min_tokens", 0), ("dense_layers", -1), ("block_tokens", 48)]
+)
+def test_a_choice_that_cannot_hold_is_refused(field: str, value: float) -> None:
+    with pytest.raises(CsaError, match=field):
+        DecodeChoice(**{field: value})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
@@ -75,6 +98,7 @@ def test_a_profile_beside_the_model_sets_tolerances_whether_the_model_is_a_file_
         ("CSPS_SPARSE_MIN_TOKENS", "0", "must be a whole number from 1"),
         ("CSPS_SPARSE_BUDGET_PERCENT", "0", "must be a whole number from 1 to 100"),
         ("CSPS_SPARSE_QUALITY_FLOOR_PERCENT", "101", "must be a whole number from 0 to 100"),
+        ("CSPS_SPARSE_THRESHOLD_PERCENT", "0", "must be a whole number from 1 to 100"),
     ],
 )
 def test_a_limit_that_cannot_hold_is_refused(environment: dict[str, str], name: str, value: str, rule: str) -> None:
