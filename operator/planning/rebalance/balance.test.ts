@@ -48,6 +48,15 @@ describe("planning a balance", () => {
     expect(planRebalance(leaving, policy, { kind: "drain", rankId: "a" }).reason).toBe("Moves");
   });
 
+  it("brings pages to their request's home before others, and takes those that are at home last", () => {
+    const homes = ["a", "b", "c"];
+    const requests = homes.map((home) => aRequest(`of-${home}`, "aaaaaaaaaa", { home }));
+    const pool = aPool(three, [...requests, aRequest("rest", "bbbbcc")]);
+    const { moves } = planRebalance(pool, policy);
+    expect(moves[0]).toMatchObject({ requestId: "of-c", from: "a", to: "c" });
+    expect(moves.map((move) => move.requestId)).not.toContain("of-a");
+  });
+
   it("moves reserved pages, which cost nothing to copy, when only memory is uneven", () => {
     const waiting = aRequest("w", "aaaaaaaaaaaaaaaaaaaa", { writtenPages: 1, scanBytesPerPage: 0 });
     const { moves } = planRebalance(aPool(three, [waiting, aRequest("r", "abc")]), policy);

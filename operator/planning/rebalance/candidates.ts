@@ -6,6 +6,8 @@
  *   payback  gain per token * remaining tokens > bytes / bandwidth + cost
  *   gain     scan: what the source's step gets shorter; memory: the share of the source's memory that is freed,
  *            counted as that share of a step
+ *   kin      of moves that are worth nearly as much, one that brings pages to their request's home, where queries need
+ *            no journey, goes before others, and one that takes them from there comes last
  *
  * A move for memory must not widen the spread of scans either; a move for scans may widen that of memory, below
  * its maximum. So moves for scans run out first, then moves for memory: balancing comes to an end.
@@ -45,7 +47,7 @@ export interface Found {
 export function bestMove(search: Search, pair: Pair): Found {
   const { pool, policy, moving } = search;
   const refusals: string[] = [];
-  let best: { readonly move: Move; readonly worthMs: number } | undefined;
+  const paying: Paying[] = [];
   const requests = [...pool.requests].sort((a, b) => (a.requestId < b.requestId ? -1 : 1));
   for (const request of requests) {
     if (moving.has(request.requestId) || !request.settled) continue;
@@ -57,11 +59,32 @@ export function bestMove(search: Search, pair: Pair): Found {
       const gainMs = gainPerToken(pool, pair, { request, run: part }) * request.remainingTokens;
       const costMs = copyMs(move.bytes, policy) + policy.moveCostMs;
       if (gainMs <= costMs) refusals.push(doesNotPay(move, gainMs, costMs));
-      else if (best === undefined || gainMs - costMs > best.worthMs)
-        best = { move, worthMs: gainMs - costMs };
+      else paying.push({ move, worthMs: gainMs - costMs, kinship: kinship(request, move) });
     }
   }
-  return { best: best?.move, refusals };
+  return { best: mostWorth(paying)?.move, refusals };
+}
+
+/** Of what the best is worth: moves that are worth so much are nearly as good. */
+const nearly = 0.5;
+
+interface Paying {
+  readonly move: Move;
+  readonly worthMs: number;
+  readonly kinship: number;
+}
+
+function mostWorth(paying: readonly Paying[]): Paying | undefined {
+  const most = Math.max(...paying.map(({ worthMs }) => worthMs));
+  return paying
+    .filter(({ worthMs }) => worthMs >= nearly * most)
+    .sort((a, b) => b.kinship - a.kinship || b.worthMs - a.worthMs)
+    .at(0);
+}
+
+/** 1: pages come home; -1: they leave it; 0: neither. */
+function kinship({ home }: RequestFacts, { from, to }: Move): number {
+  return Number(to === home) - Number(from === home);
 }
 
 interface Part {
