@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.emulation.suites import Case
 
-WIDTHS = "{:34}{:>10}{:>17}{:>9}{:>17}{:>12}{:>9}"
-HEADS = ("", "median s", "lowest-highest", "ratio", "lowest-highest", "sent MB", "waited")
+WIDTHS = "{:34}{:>10}{:>17}{:>9}{:>17}{:>12}{:>9}  {}"
+HEADS = ("", "median s", "lowest-highest", "ratio", "lowest-highest", "sent MB", "waited", "attention")
 
 
 @dataclass
@@ -36,6 +36,27 @@ class Measured:
         """Of the time, on the rank that waited longest; medians over repeats."""
         shares = [max(a.get("waited", 0.0) / _seconds(a) for a in ranks) for ranks in self.answers]
         return statistics.median(shares)
+
+    @property
+    def form(self) -> str:
+        """What attention the ranks took in the last repeat, where they say so."""
+        told = self.answers[-1][0]
+        if told.get("sparse") is not None:
+            return "sparse"
+        pieces = told.get("pieces")
+        return "" if pieces is None else f"dense, {pieces} piece{'s' if pieces > 1 else ''}"
+
+    @property
+    def covered(self) -> str:
+        """What sparse attention held and fetched in the last repeat; empty where there was none."""
+        told = [answer["sparse"] for answer in self.answers[-1] if answer.get("sparse") is not None]
+        if not told:
+            return ""
+        share = sum(one["fetched_bytes"] for one in told) / max(1, sum(one["available_bytes"] for one in told))
+        return (
+            f"{self.case.name}: {told[0]['mass_mean']:.4f} of the attention mass in the mean and "
+            f"{told[0]['mass_p01']:.3f} at the 1st percentile of {told[0]['audited']}, with {share:.3f} of 16-bit KV"
+        )
 
     @property
     def predicted(self) -> list[float]:
@@ -66,8 +87,10 @@ def table(measured: Sequence[Measured]) -> str:
                 ratio_spread,
                 f"{one.sent_bytes / 1e6:.3f}",
                 f"{100 * one.waited_share:.0f} %",
-            )
+                one.form,
+            ).rstrip()
         )
+    lines += [one.covered for one in measured if one.covered]
     errors = sorted(abs(ratio - 1) for one in measured for ratio in one.predicted)
     if errors:
         lines += ["", "layers of the slowest rank over the cost model's prediction, lowest to highest:"]

@@ -17,7 +17,7 @@ from bench.baselines.runner import BaselinePrefill
 from bench.baselines.star import StarAttention
 from bench.emulation.timed_mesh import TimedMesh
 from csps_engine.comm.mesh import Mesh
-from csps_engine.core.plan import DecodeRow, ExactMode, PageTable, Place, PrefillJob, StepPlan
+from csps_engine.core.plan import DecodeRow, ExactMode, PageTable, Place, PrefillJob, SparseReport, StepPlan
 from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.calibration import MeasuredPieces, measure_speeds
@@ -59,7 +59,7 @@ def prefill(model: Llama, mesh: Mesh, request: Request) -> Answer:
     mesh.barrier()
     wall = time.perf_counter() - ends[0]
     rule = _RULES.get((id(model), mesh.size))
-    predicts = rule is not None and request["variant"] == "dense" and request.get("pieces", "auto") == "auto"
+    predicts = result.sparse is None and request["variant"] not in BASELINES and request.get("pieces", "auto") == "auto"
     told = _prediction(model, mesh, len(ids), result.mode, rule) if predicts and rule is not None else {}
     return {
         **told,
@@ -70,9 +70,15 @@ def prefill(model: Llama, mesh: Mesh, request: Request) -> Answer:
         "layer_seconds": [b - a for a, b in itertools.pairwise(ends[:-1])],
         "mode": result.mode,
         "token": result.sampled.token_id,
-        "sparse": result.sparse is not None,
-        "mass_mean": result.sparse.mass_mean if result.sparse is not None else 1.0,
+        "sparse": None if result.sparse is None else _told(result.sparse, model.dtype.itemsize),
     }
+
+
+def _told(sparse: SparseReport, element_bytes: int) -> Answer:
+    """What a sparse prompt covered, of the attention of all ranks, and what this rank fetched of 16-bit KV."""
+    available = sparse.available_bytes * 2 / element_bytes
+    covered = {"mass_mean": sparse.mass_mean, "mass_p01": sparse.mass_p01, "audited": sparse.audited}
+    return {**covered, "fetched_bytes": sparse.fetched_bytes, "available_bytes": available}
 
 
 def _prediction(model: Llama, mesh: Mesh, tokens: int, mode: ExactMode, rule: MeasuredPieces) -> Answer:
