@@ -1,26 +1,17 @@
 /* Attention of prompt queries over listed blocks of keys, in fp32, with log-sum-exp, added to what the queries hold.
  *
  * Every tile of queries has a list of blocks for each head, or for the heads of each KV head, all of whose keys its
- * queries see. Four (query, head) rows at a time meet one block: their scores, and unless all of these are too small beside what the rows hold already,
- * the sum of values weighed by them. Blocks are transposed beforehand, so that a row times 16 keys needs no sum across
- * a vector. GCC vectors of 8 floats become AVX2 or plain code.
+ * queries see. Four (query, head) rows at a time meet one block: their scores, and unless all of these are too small
+ * beside what the rows hold already, the sum of values weighed by them. Blocks are transposed beforehand, so that a
+ * row times 16 keys needs no sum across a vector.
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "../kernels/vectors.h"
 
-enum { WIDTH = 8, BLOCK = 32, ROWS = 4 };
-
-typedef float floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t wholes __attribute__((vector_size(4 * WIDTH)));
+enum { BLOCK = 32, ROWS = 4 };
 
 typedef struct {
   const float *q;             /* [tokens, heads, size] */
@@ -36,39 +27,7 @@ typedef struct {
   float least;                /* a row's weights below e^least of the largest that it holds may be left out */
 } listed;
 
-INLINE floats load(const float *from) { floats v; memcpy(&v, from, sizeof v); return v; }
-INLINE void store(float *to, floats v) { memcpy(to, &v, sizeof v); }
-INLINE floats choose(wholes mask, floats a, floats b) { return (floats)((mask & (wholes)a) | (~mask & (wholes)b)); }
-
-/* e^x for x <= 0, within 2e-7 of the result, and 0 below e^-87: 2^n times a polynomial, as in the Cephes library. */
-INLINE floats power(floats x) {
-  const floats least = (floats){0} - 87.0f;
-  const wholes above = x > least;
-  x = choose(above, x, least);
-  const floats turned = x * 1.44269504f - 0.5f;
-  const wholes n = __builtin_convertvector(turned, wholes);  /* towards zero, and turned is negative: rounds */
-  const floats whole = __builtin_convertvector(n, floats);
-  const floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return (floats)(above & ((wholes)p + (n << 23)));
-}
-
 INLINE floats larger(floats a, floats b) { return choose(a > b, a, b); }
-/* Element i of a vector beside element i + 4, + 2, + 1 of it. */
-#define HALVES(v) __builtin_shuffle(v, (wholes){4, 5, 6, 7, 0, 1, 2, 3})
-#define PAIRS(v) __builtin_shuffle(v, (wholes){2, 3, 0, 1, 6, 7, 4, 5})
-#define NEXT(v) __builtin_shuffle(v, (wholes){1, 0, 3, 2, 5, 4, 7, 6})
-
-INLINE float sum(floats v) {
-  v += HALVES(v);
-  v += PAIRS(v);
-  return v[0] + v[1];
-}
 
 INLINE float largest(const float *scores) {
   floats most = load(scores);

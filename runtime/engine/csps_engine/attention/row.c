@@ -2,23 +2,15 @@
  *
  * Reading keys and values from memory is what bounds it, so every key and value is read once for the queries of its
  * group. The softmax is taken on the way: blocks of keys, and when a block holds a larger score than any before, what
- * was summed is scaled down. GCC vectors of 8 floats become AVX2 or plain code.
+ * was summed is scaled down.
  */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "../kernels/vectors.h"
 
-enum { WIDTH = 8, BLOCK = 64, MOST_SIZE = 256, MOST_GROUP = 8 };
-
-typedef float floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t wholes __attribute__((vector_size(4 * WIDTH)));
+enum { BLOCK = 64, MOST_SIZE = 256, MOST_GROUP = 8 };
 
 typedef struct {
   const float *q;             /* [kv_heads, group, size], scaled */
@@ -27,34 +19,6 @@ typedef struct {
   float *lse;                 /* [kv_heads, group] */
   size_t kv_heads, group, size, tokens, head_stride;
 } row;
-
-INLINE floats load(const float *from) { floats v; memcpy(&v, from, sizeof v); return v; }
-INLINE void store(float *to, floats v) { memcpy(to, &v, sizeof v); }
-
-/* e^x for x <= 0, within 2e-7 of the result: 2^n times a polynomial, as in the Cephes library. */
-INLINE floats power(floats x) {
-  const floats least = (floats){0} - 87.0f;
-  const wholes below = x < least;
-  x = (floats)((below & (wholes)least) | (~below & (wholes)x));
-  const floats turned = x * 1.44269504f - 0.5f;
-  const wholes n = __builtin_convertvector(turned, wholes);  /* towards zero, and turned is negative: rounds */
-  const floats whole = __builtin_convertvector(n, floats);
-  const floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  wholes bits = (n + 127) << 23;
-  return p * (floats)bits;
-}
-
-INLINE float sum(floats v) {
-  float parts[WIDTH];
-  store(parts, v);
-  return ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
-}
 
 /* What the queries of a group hold: `out` is a sum of values weighed by e^(score - top), `total` the sum of weights. */
 typedef struct { const float *q; float *out, *top, *total; } held;
@@ -84,7 +48,6 @@ INLINE void meet(held h, const float *k, const float *v, size_t tokens, const si
       part += weights;
     }
     for (size_t t = tokens; t < BLOCK; t++) scores[g][t] = 0;
-    /* What stands beyond the last key weighs e^-87 each: nothing beside the largest, which weighs 1. */
     if (largest > h.top[g]) {
       const floats down = power((floats){0} + (h.top[g] - largest));
       h.total[g] *= down[0];

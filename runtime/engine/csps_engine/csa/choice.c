@@ -1,24 +1,16 @@
 /* Choice of key blocks for single queries by the blocks' digests, in fp32: `block_choice` in Python holds the formulas.
  *
- * Digests are read where they lie, once for the queries of a KV head's group. GCC vectors of 8 floats become AVX2 or
- * plain code.
+ * Digests are read where they lie, once for the queries of a KV head's group.
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "../kernels/vectors.h"
 
-enum { WIDTH = 8, MOST_GROUP = 8, SCALE_BYTES = 4 };
+enum { MOST_GROUP = 8, SCALE_BYTES = 4 };
 
-typedef float floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t wholes __attribute__((vector_size(4 * WIDTH)));
 typedef int8_t bytes __attribute__((vector_size(WIDTH)));
 
 typedef struct {
@@ -46,13 +38,8 @@ typedef struct {
   int64_t *read;             /* [rows] */
 } choosing;
 
-INLINE floats load(const float *from) { floats v; memcpy(&v, from, sizeof v); return v; }
 INLINE floats widen(const int8_t *from) { bytes v; memcpy(&v, from, sizeof v); return __builtin_convertvector(v, floats); }
 INLINE floats size_of(floats x) { return (floats)((wholes)x & 0x7fffffff); }
-
-INLINE float sum(floats v) {
-  return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-}
 
 INLINE void score_block(const scoring *a, size_t row, size_t head, size_t column, const int8_t *digest,
                         const size_t size, const size_t group) {

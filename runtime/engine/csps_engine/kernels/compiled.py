@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-Wno-psabi", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
+HEADER = Path(__file__).with_name("vectors.h")
+"""What C files may include."""
 
 
 @cache
@@ -48,7 +50,7 @@ def compile_library(source: Path, target: Path) -> None:
 
 
 def _cached(source: Path) -> Path:
-    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(source.read_bytes() + HEADER.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csps"
     target = folder / f"{source.stem}-{digest}.so"
     if not target.is_file():
