@@ -187,9 +187,9 @@ class ChoiceReport:
     skipped_tokens: int
     """Those that were left out."""
     left_bound: float
-    """Mean over heads and layers of the share of attention that what was not read can have at most."""
+    """Mean over heads, in one layer, of the share of attention that what was not read can have at most."""
     covered: float
-    """Mean over heads, in one layer, of the share of attention that what was read has indeed."""
+    """Mean over heads, in the same layer, of the share of attention that what was read has indeed."""
 
 
 @dataclass(frozen=True, slots=True)

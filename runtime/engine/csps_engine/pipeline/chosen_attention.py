@@ -4,10 +4,10 @@ Per layer:  A  home sends q to every other holder, and k, v to the owner of the 
             B  holders score their blocks for all queries that they serve
             C  holders of a request tell each other the largest score of each head            (all-to-all)
             D  holders attend to the blocks near the largest, to sinks, recent pages and the tail
-            E  partial outputs, log-sum-exp and what was left out at most return to the homes (all-to-all)
+            E  partial outputs and their log-sum-exp return to the homes                     (all-to-all)
             F  homes merge by rank number
 What is chosen depends on the blocks alone, not on who holds them. Short requests, and the first layers, are exact.
-In one layer a step, each in turn, the home also learns what all blocks would have weighed: what was covered of it.
+In one layer a step, each in turn, homes also learn what all blocks weigh, and what those left out could at most.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from csps_engine.pipeline.maximum_exchange import MaximumExchange
 from csps_engine.pipeline.routes import Routes, holders_of
 
 NOTHING = -math.inf
-COLUMNS = 3
-"""Beside a partial output: its log-sum-exp, what was left out at most, and what all would have weighed."""
 
 
 class ChosenAttention(DecodeAttention):
@@ -64,7 +62,7 @@ class ChosenAttention(DecodeAttention):
         shared = [held if is_long else frozenset[int]() for held, is_long in zip(holders, long, strict=True)]
         self._maximum = MaximumExchange(mesh, [served[n] for n in chosen], shared)
         self._served = [served[n] for n in chosen]
-        self._audited = plan.rows[0].position % max(1, self._layers - self._rule.dense_layers) + self._rule.dense_layers
+        self._audited = plan.rows[0].position % (self._layers - self._rule.dense_layers) + self._rule.dense_layers
         self._read = torch.zeros(len(chosen), dtype=torch.long, device=mesh.device)
         self._left = torch.zeros(len(routes.mine), dtype=torch.float64, device=mesh.device)
         self._covered = torch.zeros_like(self._left)
@@ -73,33 +71,39 @@ class ChosenAttention(DecodeAttention):
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if layer < self._rule.dense_layers:
             return super().attend(layer, q, k, v)
-        local = q[self._local_q]
-        sent = self._exchange.send(q, k, v) if self._exchange else None
+        local, size = q[self._local_q], q.shape[2]
+        if self._exchange is None:
+            # Every own row is here and here alone.
+            self._pool.append(layer, self._local_tails, k, v)
+            results = self._serve_all(layer, local)
+            self._audit(layer, results[..., size:])
+            return results[..., :size].to(q.dtype)
+        sent = self._exchange.send(q, k, v)
         self._pool.append(layer, self._local_tails, k[self._local_kv], v[self._local_kv])
-        parts = torch.full((self._mesh.size, *q.shape[:2], q.shape[2] + COLUMNS), NOTHING, device=q.device)
-        parts[..., : q.shape[2]] = 0
-        if sent is None or self._exchange is None:
-            parts[self._mesh.rank].index_copy_(0, self._local_q, self._serve_all(layer, local))
-            return self._merge(layer, parts).to(q.dtype)
         visitors = self._exchange.receive(sent)
         self._pool.append(layer, self._visiting_tails, visitors.k, visitors.v)
-        own, others = self._serve_all(layer, torch.cat([local, visitors.q])).tensor_split([len(local)])
+        results = self._serve_all(layer, torch.cat([local, visitors.q]))
+        own, others = results.tensor_split([len(local)])
+        parts = results.new_full((self._mesh.size, *q.shape[:2], results.shape[2]), NOTHING)
+        parts[..., :size] = 0
         parts[self._mesh.rank].index_copy_(0, self._local_q, own)
         for rank, (rows, result) in enumerate(self._exchange.give_back(others.contiguous())):
             parts[rank].index_copy_(0, rows, result)
-        return self._merge(layer, parts).to(q.dtype)
+        merged = merge_many(parts[..., :size].contiguous(), parts[..., size].contiguous())
+        self._audit(layer, parts[..., size:].logsumexp(0))
+        return merged.out.to(q.dtype)
 
     def report(self) -> dict[str, ChoiceReport]:
         """What was read of each long request, by id, in this step; the same on every rank. Collective."""
         if not self._long:
             return {}
         sums = torch.zeros(len(self._plan.rows), 4, dtype=torch.float64, device=self._mesh.device)
-        layers = max(1, self._layers - self._rule.dense_layers)
+        layers = self._layers - self._rule.dense_layers
         served = torch.tensor(self._served, dtype=torch.long, device=self._mesh.device)
         sums[served, 0] = self._read.double()
         sums[served, 1] = self._chosen_pages.blocks.double() * layers
         mine = torch.tensor(self._mine, dtype=torch.long, device=self._mesh.device)
-        sums[mine, 2] = self._left / layers
+        sums[mine, 2] = self._left
         sums[mine, 3] = self._covered
         sums = sums[torch.tensor(self._long, device=sums.device)]
         every = sums.new_empty(self._mesh.size, *sums.shape)
@@ -116,31 +120,30 @@ class ChosenAttention(DecodeAttention):
         }
 
     def _serve_all(self, layer: int, q: Tensor) -> Tensor:
-        """Results [n, H, D + COLUMNS] fp32 of all queries [n, H, D] that are served here."""
-        results = torch.full((*q.shape[:2], q.shape[2] + COLUMNS), NOTHING, device=q.device)
+        """Results fp32 of all queries [n, H, D] that are served here: [n, H, D + 1], in the audited layer D + 3."""
+        if not len(self._exact):
+            return self._choose(layer, q)
         exact = self._exact_pages.attend(layer, q[self._exact])
-        results.index_copy_(0, self._exact, _row(exact, torch.full_like(exact.lse, NOTHING), exact.lse))
-        chosen = q[self._chosen]
-        scores = self._chosen_pages.score(layer, chosen)
-        top = self._maximum.widest(scores.expected.amax(2))
-        found = self._chosen_pages.read(layer, chosen, scores, top)
+        more = (torch.full_like(exact.lse, NOTHING), exact.lse) if layer == self._audited else ()
+        rows = _row(exact, more)
+        results = rows.new_empty(len(q), *rows.shape[1:])
+        results.index_copy_(0, self._exact, rows)
+        return results.index_copy_(0, self._chosen, self._choose(layer, q[self._chosen]))
+
+    def _choose(self, layer: int, q: Tensor) -> Tensor:
+        pages = self._chosen_pages
+        scores = pages.score(layer, q)
+        found = pages.read(layer, q, scores, self._maximum.widest(scores.expected.amax(2)))
         self._read += found.read
-        audited = self._chosen_pages.exact(layer, chosen).lse if layer == self._audited else found.partial.lse
-        results.index_copy_(0, self._chosen, _row(found.partial, found.left, audited))
-        return results
+        return _row(found.partial, (found.left, pages.exact(layer, q).lse) if layer == self._audited else ())
 
-    def _merge(self, layer: int, parts: Tensor) -> Tensor:
-        """Output [n, H, D] from the holders' results [P, n, H, D + COLUMNS]; counts what was left out."""
-        out, lse, left, exact = parts.split([parts.shape[-1] - COLUMNS, 1, 1, 1], -1)
-        merged = merge_many(out.contiguous(), lse.squeeze(-1).contiguous())
-        most = left.squeeze(-1).logsumexp(0)
-        self._left += torch.exp(most - torch.logaddexp(most, merged.lse)).double().mean(1)
+    def _audit(self, layer: int, sums: Tensor) -> None:
+        """Take what own rows have of the weight [n, H], what was left out at most, and all there is."""
         if layer == self._audited:
-            share = torch.exp(merged.lse.double() - exact.squeeze(-1).logsumexp(0).double())
-            self._covered += share.clamp(0, 1).mean(1)
-        return merged.out
+            held, left, exact = sums.double().unbind(-1)
+            self._left = torch.exp(left - torch.logaddexp(left, held)).mean(1)
+            self._covered = torch.exp(held - exact).clamp(0, 1).mean(1)
 
 
-def _row(partial: Partial, left: Tensor, exact: Tensor) -> Tensor:
-    columns = [column.unsqueeze(-1) for column in (partial.lse, left, exact)]
-    return torch.cat([partial.out.float(), *columns], -1)
+def _row(partial: Partial, more: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([partial.out.float(), *(column.unsqueeze(-1) for column in (partial.lse, *more))], -1)

@@ -73,8 +73,9 @@ class DecodeRunner:
     def _choosing(
         self, reader: Reader, plan: StepPlan, tables: Mapping[str, PageTable], routes: Routes
     ) -> ChosenAttention | None:
-        """None where every row is short: all is read."""
-        if all(row.position + 1 < reader.rule.min_tokens for row in plan.rows):
+        """None where every row is short, or the model shallow: all is read."""
+        rule = reader.rule
+        if self._model.config.layers <= rule.dense_layers or all(r.position + 1 < rule.min_tokens for r in plan.rows):
             return None
         return ChosenAttention(self._model.config, routes, plan, tables, reader, self._mesh)
 

@@ -130,6 +130,13 @@ def test_first_and_latest_pages_are_read_at_any_threshold() -> None:
     assert report.read_tokens + report.skipped_tokens == c.layers * c.kv_heads * (1000 // PAGE_TOKENS) * PAGE_TOKENS
 
 
+def test_a_model_of_no_more_layers_than_are_exact_is_exact() -> None:
+    layers = MODELS[8, 2].config.layers
+    [found], _ = step((8, 2), Strewn((1000,), 1), 1, DecodeChoice(share=1.0, min_tokens=1, dense_layers=layers))
+    [dense], _ = step((8, 2), Strewn((1000,), 1), 1, None)
+    assert (found.chosen, found.tokens) == ({}, dense.tokens)
+
+
 def test_choice_goes_on_over_steps_while_pages_fill_and_new_ones_begin() -> None:
     model = MODELS[9, 3]
     prompts: list[Prefilled] = [
@@ -168,8 +175,8 @@ def test_a_step_sends_the_bytes_of_the_formula(ranks: int, lengths: tuple[int, .
         others, talking = len(holders - {home}), len(holders) if length + 1 >= MIN_TOKENS else 1
         floats += c.layers * others * (c.heads * c.head_dim + c.heads * (c.head_dim + 1))
         floats += c.layers * (own[-1].rank != home) * 2 * c.kv_heads * c.head_dim
-        # What was left out and what all would weigh, beside the answer; one maximum a head to every other holder.
-        floats += chosen_layers * (others * 2 * c.heads + talking * (talking - 1) * c.heads)
+        # One maximum a head to every other holder; in one layer two more numbers a head with the answer.
+        floats += chosen_layers * talking * (talking - 1) * c.heads + any_long * others * 2 * c.heads
     long = sum(length + 1 >= MIN_TOKENS for length in lengths)
     peers = ranks * (ranks - 1)
     told = peers * (-(-len(lengths) // ranks) * TOKEN_ROW_BYTES + long * REPORT_BYTES)
