@@ -1,6 +1,5 @@
 /** What ranks and Redis may do to streams: under load a rank's process is killed, and Redis is lost, cut off or wiped. */
-import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Forward } from "../quickstart/forward.ts";
+import { expect, test } from "vitest";
 import { demand, eventually } from "./eventually.ts";
 import {
   askRedis,
@@ -18,29 +17,12 @@ import {
   streamsThrough,
   TALKATIVE,
 } from "./faults.ts";
-import type { Completion } from "./gateway.ts";
-import { conditionOf, deployment, healthy, openGateway, rankPods, world } from "./world.ts";
+import { servedHealthy } from "./served.ts";
+import { conditionOf, deployment, rankPods, world } from "./world.ts";
 
 const MINUTE = 60_000;
 
-let door: Forward;
-let undisturbed: Completion;
-
-beforeAll(async () => {
-  await healthy(4 * MINUTE);
-  const first = await openGateway();
-  undisturbed = await stream(first.url);
-  first.close();
-}, 6 * MINUTE);
-
-beforeEach(async () => {
-  await healthy(4 * MINUTE);
-  door = await openGateway();
-}, 6 * MINUTE);
-
-afterEach(() => {
-  door.close();
-});
+const served = servedHealthy();
 
 test.each([
   { role: "prefill", request: LONG_WINDED },
@@ -49,7 +31,7 @@ test.each([
   "streams survive the kill -9 of a $role rank, and the group is whole again by itself",
   { timeout: 10 * MINUTE },
   async ({ role, request }) => {
-    const calm = await stream(door.url, request);
+    const calm = await stream(served.url, request);
     const victim = (await rankPods(role)).at(-1);
     expect(victim).toBeDefined();
     if (victim === undefined) return;
@@ -58,7 +40,7 @@ test.each([
       killedMs = Date.now();
       await killProcesses(victim);
     };
-    expectWhole(await streamsThrough(door.url, kill, request), calm);
+    expectWhole(await streamsThrough(served.url, kill, request), calm);
     await eventually("a successor", MINUTE, async () => {
       const now = (await rankPods(role)).find((pod) => pod.metadata.name === victim.metadata.name);
       demand(now !== undefined && now.metadata.uid !== victim.metadata.uid, "it is not there yet");
@@ -74,11 +56,11 @@ test(
     const redis = await redisPod();
     const { ranks } = await readIndex(redis);
     let lostMs = 0;
-    const outcomes = await streamsThrough(door.url, async () => {
+    const outcomes = await streamsThrough(served.url, async () => {
       lostMs = Date.now();
       await deletePod(redis.metadata.name, world.namespace);
     });
-    expectWhole(outcomes, undisturbed);
+    expectWhole(outcomes, served.undisturbed);
     const next = await newRedis(redis);
     const readyMs = Date.now();
     await eventually("every rank in the index", 10_000, async () => {
@@ -98,7 +80,7 @@ test(
   { timeout: 10 * MINUTE },
   async () => {
     const redis = await redisPod();
-    const calm = await stream(door.url, LONG_LIVED);
+    const calm = await stream(served.url, LONG_LIVED);
     const wipe = async (): Promise<void> => {
       const held = await readIndex(redis);
       expect(held.requests.length).toBeGreaterThan(0);
@@ -110,6 +92,6 @@ test(
       });
       console.log(`   the index was whole again after ${seconds(wipedMs)}`);
     };
-    expectWhole(await streamsThrough(door.url, wipe, LONG_LIVED), calm);
+    expectWhole(await streamsThrough(served.url, wipe, LONG_LIVED), calm);
   },
 );

@@ -1,9 +1,8 @@
 /** What operator and nodes may do to streams: under load the operator is killed, a node stops, a node is cordoned. */
-import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { up } from "../cluster/cluster.ts";
 import { run } from "../cluster/command.ts";
 import { GPU_RESOURCE, GPUS_PER_WORKER } from "../cluster/topology.ts";
-import type { Forward } from "../quickstart/forward.ts";
 import { demand, eventually } from "./eventually.ts";
 import {
   deletePod,
@@ -17,32 +16,15 @@ import {
   stream,
   streamsThrough,
 } from "./faults.ts";
-import type { Completion } from "./gateway.ts";
 import { isReady, type Pod } from "./objects.ts";
 import { openPool } from "./pool.ts";
 import { movesDuring } from "./poolRecord.ts";
-import { healthy, kubectl, nodes, openGateway, pods, rankPods, world } from "./world.ts";
+import { servedHealthy } from "./served.ts";
+import { healthy, kubectl, nodes, pods, rankPods, world } from "./world.ts";
 
 const MINUTE = 60_000;
 
-let door: Forward;
-let undisturbed: Completion;
-
-beforeAll(async () => {
-  await healthy(4 * MINUTE);
-  const first = await openGateway();
-  undisturbed = await stream(first.url);
-  first.close();
-}, 6 * MINUTE);
-
-beforeEach(async () => {
-  await healthy(4 * MINUTE);
-  door = await openGateway();
-}, 6 * MINUTE);
-
-afterEach(() => {
-  door.close();
-});
+const served = servedHealthy();
 
 /** Waits until the rank's name belongs to another pod, and returns it. */
 async function successorOf({ metadata: { name, uid } }: Pod, deadlineMs: number): Promise<Pod> {
@@ -61,11 +43,11 @@ test(
     const [rank] = await rankPods("decode");
     if (operator === undefined || rank === undefined) throw new Error("there is no operator or no rank");
     let killedMs = 0;
-    const outcomes = await streamsThrough(door.url, async () => {
+    const outcomes = await streamsThrough(served.url, async () => {
       killedMs = Date.now();
       await killProcesses(operator);
     });
-    expectWhole(outcomes, undisturbed);
+    expectWhole(outcomes, served.undisturbed);
     await deletePod(rank.metadata.name, world.namespace);
     await successorOf(rank, 2 * MINUTE);
     console.log(`   a rank was replaced ${seconds(killedMs)} after the operator was killed`);
@@ -83,22 +65,22 @@ test("a stopped node is survived and its ranks return", { timeout: 15 * MINUTE }
   expect(victim).toBeDefined();
   if (victim === undefined) return;
   let stoppedMs = 0;
-  const outcomes = await streamsThrough(door.url, async () => {
+  const outcomes = await streamsThrough(served.url, async () => {
     stoppedMs = Date.now();
     await run("docker", ["stop", "--time=0", victim], { timeoutMs: MINUTE });
   });
   try {
     for (const outcome of outcomes) {
-      if (outcome.kind === "whole") expect(outcome.completion.text).toBe(undisturbed.text);
+      if (outcome.kind === "whole") expect(outcome.completion.text).toBe(served.undisturbed.text);
       else expect(outcome.message).toMatch(/the stream carried an error: \{"message":"[^"]{20,}/);
     }
     const answer = await eventually(
       "the deployment to answer without the node",
       4 * MINUTE,
-      () => stream(door.url),
+      () => stream(served.url),
       2_000,
     );
-    expect(answer.text).toBe(undisturbed.text);
+    expect(answer.text).toBe(served.undisturbed.text);
   } finally {
     await run("docker", ["start", victim], { timeoutMs: MINUTE });
   }
@@ -134,7 +116,7 @@ test(
     if (leaves === undefined || elsewhere === undefined || cordoned === undefined)
       throw new Error("there are no two decode ranks on nodes");
     const pool = await openPool(world.deployment);
-    const calm = await stream(door.url, LONG_LIVED);
+    const calm = await stream(served.url, LONG_LIVED);
     // Every other GPU is taken: the rank needs one to go to.
     await giveGpus(elsewhere, 2 * GPUS_PER_WORKER);
     try {
@@ -147,7 +129,7 @@ test(
       };
       let outcomes: readonly Outcome[] = [];
       const moves = await movesDuring(pool, async () => {
-        outcomes = await streamsThrough(door.url, fault, LONG_LIVED);
+        outcomes = await streamsThrough(served.url, fault, LONG_LIVED);
       });
       expectWhole(outcomes, calm);
       for (const outcome of outcomes) expect(outcome).toMatchObject({ completion: { recoveries: 0 } });
