@@ -7,15 +7,16 @@ choose alike.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from csps_engine.attention.attend import attend
+from csps_engine.attention.partial import merge, nothing
 from csps_engine.comm.mesh import Mesh
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.llama import Llama
-from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces
+from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces, token_flops
 from csps_engine.pipeline.csa_attention import CsaAttention
 from csps_engine.pipeline.sparse_cost import sparse_pays
 from csps_engine.pipeline.stopwatch import SPAN_SECONDS, Stopwatch
@@ -23,6 +24,7 @@ from csps_engine.pipeline.stopwatch import SPAN_SECONDS, Stopwatch
 FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
 SMALL_BYTES, SMALL_REPEATS = 1 << 10, 8
 LINEAR_TOKENS = 256
+MEETING_TOKENS = 64
 QUERIES, KEYS = 256, 1024
 """Many times a kernel's tiles; a causal call has as many queries as keys."""
 CHOOSING_TOKENS = 128, 512
@@ -57,24 +59,54 @@ def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
         linear_flops = _linear_flops(model, watch)
         attention_flops, piece_seconds, masked_keys = _attention(model, watch)
         link_bytes, exchange_seconds = _link(mesh, watch)
-        choosing = _choosing(model, mesh, watch, attention_flops)
+        choosing_seconds, choosing_token_seconds = _choosing(model, mesh, watch, attention_flops)
         return Speeds(
-            linear_flops, attention_flops, link_bytes, exchange_seconds, piece_seconds, *choosing, masked_keys
+            linear_flops=linear_flops,
+            attention_flops=attention_flops,
+            link_bytes=link_bytes,
+            exchange_seconds=exchange_seconds,
+            piece_seconds=piece_seconds,
+            choosing_seconds=choosing_seconds,
+            choosing_token_seconds=choosing_token_seconds,
+            masked_keys=masked_keys,
+            merge_seconds=_merge_seconds(model, watch),
+            meeting_seconds=max(0.0, _meeting_seconds(model, mesh, watch) - exchange_seconds),
         )
 
 
 def _linear_flops(model: Llama, watch: Stopwatch) -> float:
-    config = model.config
-    x = torch.ones(LINEAR_TOKENS, config.hidden, dtype=model.dtype, device=model.device)
-    turn = model.turn(torch.arange(LINEAR_TOKENS, device=model.device))
+    return LINEAR_TOKENS * token_flops(model.config) / watch.slowest(_linear(model, LINEAR_TOKENS))
+
+
+def _linear(model: Llama, tokens: int) -> Callable[[], None]:
+    """The dense products of a layer."""
+    x = torch.ones(tokens, model.config.hidden, dtype=model.dtype, device=model.device)
+    turn = model.turn(torch.arange(tokens, device=model.device))
 
     def layer() -> None:
         q, _, _ = model.qkv(0, x, turn)
         model.finish(0, x.clone(), q)
 
-    attended = config.heads * config.head_dim
-    widths = config.hidden * (2 * attended + 2 * config.kv_heads * config.head_dim + 3 * config.ffn)
-    return 2 * LINEAR_TOKENS * widths / watch.slowest(layer)
+    return layer
+
+
+def _merge_seconds(model: Llama, watch: Stopwatch) -> float:
+    """Of folding a partial result of one query into what is held of it."""
+    config = model.config
+    q = torch.ones(QUERIES, config.heads, config.head_dim, dtype=model.dtype, device=model.device)
+    held, more = nothing(q), nothing(q)
+
+    def fold() -> None:
+        both = merge(held, more)
+        held.out[:], held.lse[:] = both
+
+    return watch.slowest(fold) / QUERIES
+
+
+def _meeting_seconds(model: Llama, mesh: Mesh, watch: Stopwatch) -> float:
+    if mesh.size == 1:
+        return 0.0
+    return watch.meeting(_linear(model, MEETING_TOKENS), lambda: _exchange(mesh, SMALL_BYTES))
 
 
 def _attention(model: Llama, watch: Stopwatch) -> tuple[float, float, float]:

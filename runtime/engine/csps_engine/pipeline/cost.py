@@ -12,12 +12,13 @@ must save MIN_GAIN of the layer, for the constants are measured and thus uncerta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from csps_engine.core.plan import ExactMode
 from csps_engine.model.config import ModelConfig
 from csps_engine.pipeline.mode import split_heads
+from csps_engine.pipeline.partition import Span, contiguous, zigzag
 
 MIN_GAIN = 0.02
 
@@ -42,6 +43,10 @@ class Speeds:
     """The same of each own token."""
     masked_keys: float = 0.0
     """Keys per query that causal attention of a long run works out in vain: its kernel takes whole tiles of keys."""
+    merge_seconds: float = 0.0
+    """Of joining two partial results of one query."""
+    meeting_seconds: float = 0.0
+    """By which ranks that exchange after computing are later than the slowest of them would be alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class LayerWork:
     """Of one key more for each query of a causal call."""
     diagonal_run: float = 0.0
     """Queries of one such call."""
+    merged_queries: float = 0.0
+    """Partial results of a query that are joined with what is held of it."""
 
 
 class PieceRule(Protocol):
@@ -89,28 +96,56 @@ class FixedPieces:
 
 
 def layer_work(config: ModelConfig, mode: ExactMode, tokens: int, ranks: int, element_bytes: int) -> LayerWork:
-    """Work of a prompt of `tokens` tokens cut evenly over `ranks` ranks."""
-    own = tokens / ranks
+    """Work of a prompt of `tokens` tokens, cut at pages over `ranks` ranks."""
     attended = config.heads * config.head_dim
-    widths = config.hidden * (2 * attended + 2 * config.kv_heads * config.head_dim + 3 * config.ffn)
-    linear, causal = 2 * own * widths, 2 * attended * tokens * own
-    diagonal = 4 * attended * own
-    if mode == "local":
-        return LayerWork(linear, causal, 0.0, 0.0, 0.0, diagonal, tokens)
     element = config.head_dim * element_bytes
-    if mode == "kvGather":
-        # Rank 0 receives every other chunk, the last rank sends both of its to every other.
-        inward = (ranks - 1) * own * 2 * config.kv_heads * element
-        # Own keys are seen by an early and a late chunk, each causal in itself.
-        return LayerWork(linear, causal / ranks, causal * (1 - 1 / ranks), inward, 0.0, diagonal, own / 2)
+    if mode != "allToAll":
+        spans = zigzag(tokens, ranks)
+        shares = [_gathering(config, early, late) for early, late in spans]
+        busiest = max(shares, key=_flops_and_merges)
+        return replace(busiest, inward_bytes=_most_gathered(spans) * 2 * config.kv_heads * element)
+    own = max(span.tokens for span in contiguous(tokens, ranks))
+    linear, causal = own * token_flops(config), 2 * attended * tokens * tokens / ranks
     splits = split_heads(config, ranks)
     # The busiest rank's, in each of its roles: others' tokens of its heads come, its tokens of others' heads go.
     comes = [len(split.heads) + 2 * len(split.kv_heads) for split in splits]
     most = max(len(split.heads) for split in splits)
     inward = max((ranks - 1) * max(comes), sum(comes) - min(comes)) * own * element
     back = max((ranks - 1) * most, config.heads - min(len(split.heads) for split in splits)) * own * element
-    busiest = most * ranks / config.heads
-    return LayerWork(linear, 0.0, causal * busiest, inward, back, diagonal * busiest, tokens)
+    # Over a rank's share, where heads don't split evenly.
+    over = most * ranks / config.heads
+    diagonal = 4 * attended * tokens / ranks
+    return LayerWork(linear, 0.0, causal * over, inward, back, diagonal * over, tokens)
+
+
+def _gathering(config: ModelConfig, early: Span, late: Span) -> LayerWork:
+    """Of a rank with these chunks in the kvGather form, but for what it is sent."""
+    own, pair = early.tokens + late.tokens, 4 * config.heads * config.head_dim
+    visible = sum(span.tokens * (span.start + span.tokens / 2) for span in (early, late))
+    mine = (early.tokens**2 + late.tokens**2) / 2 + early.tokens * late.tokens
+    # The late chunk joins what it has of the early one, all what comes before, the late one what lies between.
+    merged = (late.tokens if early.tokens else 0) + (own if early.start else 0)
+    merged += late.tokens if late.start > early.stop else 0
+    run = own / 2 if late.tokens else own
+    return LayerWork(own * token_flops(config), pair * mine, pair * (visible - mine), 0.0, 0.0, pair * own, run, merged)
+
+
+def _flops_and_merges(work: LayerWork) -> tuple[float, float]:
+    return work.linear_flops + work.local_flops + work.remote_flops, work.merged_queries
+
+
+def _most_gathered(spans: Sequence[tuple[Span, Span]]) -> int:
+    """Tokens whose K and V one rank sends or receives, whichever is most."""
+    comes = [max(early.start, late.start - early.tokens if late.tokens else 0) for early, late in spans]
+    # An early chunk goes to every other rank, a late one to those before.
+    goes = [(len(spans) - 1) * early.tokens + rank * late.tokens for rank, (early, late) in enumerate(spans)]
+    return max(comes + goes)
+
+
+def token_flops(config: ModelConfig) -> float:
+    """Of one token's dense products in a layer."""
+    attended = config.heads * config.head_dim
+    return 2 * config.hidden * (2 * attended + 2 * config.kv_heads * config.head_dim + 3 * config.ffn)
 
 
 def attention_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:
@@ -142,12 +177,14 @@ def _computing(work: LayerWork, speeds: Speeds) -> tuple[float, float]:
         local += masked
     else:
         remote += masked
-    return local / speeds.attention_flops, remote / speeds.attention_flops
+    merging = work.merged_queries * speeds.merge_seconds
+    return local / speeds.attention_flops, remote / speeds.attention_flops + merging
 
 
 def layer_seconds(work: LayerWork, speeds: Speeds, pieces: int) -> float:
     """Of one layer, dense products included."""
-    return work.linear_flops / speeds.linear_flops + attention_seconds(work, speeds, pieces)
+    meeting = speeds.meeting_seconds if work.inward_bytes > 0 else 0.0
+    return work.linear_flops / speeds.linear_flops + attention_seconds(work, speeds, pieces) + meeting
 
 
 def best_pieces(work: LayerWork, speeds: Speeds, allowed: Sequence[int]) -> int:

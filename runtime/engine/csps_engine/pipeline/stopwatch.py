@@ -18,6 +18,8 @@ SPAN_SECONDS = 0.15
 STANDING_SPAN_SECONDS = 0.5
 STANDING_SHARE = 0.1
 """Of the time, in which a rank that has work computes nothing, from which it stands still."""
+MEETING_SPANS = 2
+"""Spans of a difference of two times."""
 MAX_REPEATS = 2000
 
 
@@ -43,6 +45,17 @@ class Stopwatch:
             standing = self._most(self._timed(work, self._repeats(SPAN_SECONDS, trial))[1])
             self._span_seconds = STANDING_SPAN_SECONDS if standing > STANDING_SHARE else SPAN_SECONDS
         return self._most(self._timed(work, self._repeats(self._span_seconds, trial))[0])
+
+    def meeting(self, work: Callable[[], object], exchange: Callable[[], object]) -> float:
+        """Seconds by which doing both in turn takes longer than the work alone does on the slowest rank."""
+        work()
+        alone, repeats = 0.0, self._repeats(MEETING_SPANS * (self._span_seconds or SPAN_SECONDS), self.once(work))
+        began = time.perf_counter()
+        for _ in range(repeats):
+            alone += self._timed(work, 1)[0]
+            exchange()
+        together = time.perf_counter() - began
+        return max(0.0, self._most(together) - self._most(alone)) / repeats
 
     def _repeats(self, span_seconds: float, trial: float) -> int:
         return min(MAX_REPEATS, 1 + int(span_seconds / trial))
