@@ -18,6 +18,7 @@ DEFAULTS: dict[str, str] = {
     "CSPS_REDIS_URL_FILE": "",
     "CSPS_BACKEND": "cpu",
     "CSPS_KERNELS": "auto",
+    "CSPS_CUDA_GRAPHS": "disabled",
     "CSPS_DTYPE": "auto",
     "CSPS_TENSOR_PARALLEL": "1",
     "CSPS_SP_MODE": "auto",
@@ -79,6 +80,8 @@ class EngineConfig:
     sp_mode: str
     sparse: SparseLimits | None
     """None: attention is exact."""
+    cuda_graphs: bool
+    """Decode steps replay recordings of the dense work between two exchanges."""
     tensor_parallel: int
     """Processes that the rank is, each with a device and a shard of the model."""
     kv_bytes: int | None
@@ -138,6 +141,7 @@ def read_config(environment: Mapping[str, str]) -> EngineConfig:
         dtype=read.choice("CSPS_DTYPE"),
         sp_mode=read.choice("CSPS_SP_MODE"),
         sparse=_sparse(read),
+        cuda_graphs=_cuda_graphs(read, backend, tensor_parallel),
         tensor_parallel=tensor_parallel,
         kv_bytes=CPU_KV_BYTES if kv_bytes is None and backend == "cpu" else kv_bytes,
         log_level=read.choice("CSPS_LOG_LEVEL"),
@@ -158,6 +162,18 @@ def _check_ports(rank: RankRef, tensor_parallel: int) -> None:
         raise ConfigError(f"CSPS_TRANSFER_PORT={first}: the ports to {last} must not include CSPS_CONTROL_PORT")
     if last > 65535:
         raise ConfigError(f"CSPS_TRANSFER_PORT={first}: {tensor_parallel} ports from it on must exist")
+
+
+def _cuda_graphs(read: _Reader, backend: str, tensor_parallel: int) -> bool:
+    wanted = read.one_of("CSPS_CUDA_GRAPHS", ("disabled", "enabled")) == "enabled"
+    if wanted and backend != "cuda":
+        raise ConfigError(f"CSPS_CUDA_GRAPHS=enabled: needs CSPS_BACKEND=cuda, not {backend}")
+    if wanted and tensor_parallel > 1:
+        raise ConfigError(
+            f"CSPS_CUDA_GRAPHS=enabled: needs CSPS_TENSOR_PARALLEL=1, not {tensor_parallel}: "
+            "sums over tensor-parallel processes are not recorded"
+        )
+    return wanted
 
 
 def _sparse(read: _Reader) -> SparseLimits | None:

@@ -28,6 +28,7 @@ from csps_engine.model.llama import Llama
 from csps_engine.pipeline.chosen_pages import Reader
 from csps_engine.pipeline.contracts import Decode
 from csps_engine.pipeline.decode import DecodeRunner
+from csps_engine.pipeline.graphed_layers import GraphedLayers
 from csps_engine.refusal import refuse
 from csps_engine.scheduler.handover import read_handover, write_handover
 from csps_engine.scheduler.move import MoveAsk, MoveProgress
@@ -52,6 +53,8 @@ class PoolParts:
     moving: MoveWork
     reader: Reader | None = None
     """Chooses what steps read of long requests; None: they read all."""
+    graphs: GraphedLayers | None = None
+    """Recordings of the model's dense work; None: steps launch each operation."""
 
 
 class PoolWork:
@@ -63,7 +66,7 @@ class PoolWork:
         self._replica = parts.replica
         self._reporter = parts.reporter
         self._moving = parts.moving
-        self._reader = parts.reader
+        self._reader, self._graphs = parts.reader, parts.graphs
         self._max_batch = max_batch
         self._on_handed_over = on_handed_over
         self._book = PoolBook()
@@ -147,7 +150,7 @@ class PoolWork:
 
     def start_epoch(self, epoch: Epoch, mesh: Mesh) -> None:
         self._epoch, self._mesh, self._sync = epoch, mesh, True
-        self._runner = DecodeRunner(self._model, mesh, self._pool, self._reader)
+        self._runner = DecodeRunner(self._model, mesh, self._pool, self._reader, self._graphs)
         self._moving.start_epoch(epoch, mesh)
         self._ended = []
         pages = gather_numbers(mesh, [self._pool.slots], smallest)

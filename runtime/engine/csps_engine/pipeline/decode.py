@@ -20,6 +20,7 @@ from csps_engine.model.llama import Llama
 from csps_engine.pipeline.chosen_attention import ChosenAttention
 from csps_engine.pipeline.chosen_pages import Reader
 from csps_engine.pipeline.decode_attention import DecodeAttention, StepPages
+from csps_engine.pipeline.graphed_layers import GraphedLayers
 from csps_engine.pipeline.routes import Routes, plan_routes
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
@@ -36,12 +37,20 @@ class StepAttention(Protocol):
 class DecodeRunner:
     """Runs steps one after another on one rank."""
 
-    def __init__(self, model: Llama, mesh: Mesh, pool: KvPool, reader: Reader | None = None) -> None:
-        """`reader` chooses which blocks of long requests are read; None: all are."""
+    def __init__(
+        self,
+        model: Llama,
+        mesh: Mesh,
+        pool: KvPool,
+        reader: Reader | None = None,
+        graphs: GraphedLayers | None = None,
+    ) -> None:
+        """`reader` chooses which blocks of long requests are read; None: all are. `graphs`: recordings of the model."""
         self._model = model
         self._mesh = mesh
         self._pool = pool
         self._reader = reader
+        self._graphs = graphs
 
     def step(self, plan: StepPlan, tables: Mapping[str, PageTable]) -> StepResult:
         """Append each row's token and sample the next. Collective; every rank passes the same plan and tables."""
@@ -83,6 +92,9 @@ class DecodeRunner:
         model = self._model
         x = model.embed(torch.tensor([row.token_id for row in mine], dtype=torch.long, device=model.device))
         turn = model.turn(torch.tensor([row.position for row in mine], dtype=torch.long, device=model.device))
+        recorded = self._graphs.run(x, turn, attention) if self._graphs else None
+        if recorded is not None:
+            return recorded
         for layer in range(model.config.layers):
             q, k, v = model.qkv(layer, x, turn)
             model.finish(layer, x, attention.attend(layer, q, k, v))

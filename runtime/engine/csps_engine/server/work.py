@@ -10,6 +10,7 @@ from csps_engine.config import EngineConfig
 from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PrefillMode
 from csps_engine.csa.page_digests import PageDigests
+from csps_engine.kernels.graphs import CudaRecorder, bucket_sizes
 from csps_engine.kv.pool import KvPool
 from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.pool_reporter import PoolReporter
@@ -17,7 +18,9 @@ from csps_engine.loop.pool_work import HandOver, PoolParts, PoolWork
 from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
 from csps_engine.loop.reports import NO_REPORTS, PostEvents, ShardReports, TakeOver
 from csps_engine.metrics import Metrics
+from csps_engine.model.llama import Llama
 from csps_engine.pipeline.chosen_pages import Reader
+from csps_engine.pipeline.graphed_layers import GraphedLayers
 from csps_engine.scheduler.replica import Replica
 from csps_engine.server.loaded import LoadedShard
 from csps_engine.server.sparse import decode_choice
@@ -64,11 +67,19 @@ def make_pool(
     moving = MoveWork(pool, replica, access)
     choice = decode_choice(config)
     reader = None if choice is None else Reader(pool, PageDigests(pool, choice.block_tokens), choice)
-    parts = PoolParts(model.llama, pool, replica, reporter, moving, reader)
+    graphs = _recorded_layers(config, model.llama)
+    parts = PoolParts(model.llama, pool, replica, reporter, moving, reader, graphs)
     store = PageStore(config.rank.incarnation, replica, pool, metrics)
     port = config.rank.transfer_port + model.shape.tensor_rank
     transfer = TransferServer(config.rank.address, port, access, store)
     return PoolWork(parts, config.max_batch, outlets.hand_over), transfer
+
+
+def _recorded_layers(config: EngineConfig, model: Llama) -> GraphedLayers | None:
+    """Recordings for every batch that there may be; None where they are not asked for. Takes seconds."""
+    if not config.cuda_graphs:
+        return None
+    return GraphedLayers(model, CudaRecorder(model.device), bucket_sizes(config.max_batch))
 
 
 def _access(config: EngineConfig) -> Access:

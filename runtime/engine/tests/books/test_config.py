@@ -58,6 +58,8 @@ def test_every_variable_that_the_operator_sets_is_read(environment: dict[str, st
         ("CSPS_CONTROL_TOKEN_FILE", "/no/such/token", "no such file or folder"),
         ("CSPS_KV_BYTES", "1", "must be a whole number"),
         ("CSPS_HEARTBEAT_MS", "5000", "must be at least three times"),
+        ("CSPS_CUDA_GRAPHS", "enabled", "needs CSPS_BACKEND=cuda, not cpu"),
+        ("CSPS_CUDA_GRAPHS", "yes", "must be one of disabled, enabled"),
     ],
 )
 def test_a_bad_value_is_named_with_its_rule(environment: dict[str, str], name: str, value: str, rule: str) -> None:
@@ -104,3 +106,13 @@ def test_help_names_every_variable() -> None:
     shown = run_engine(["--help"], {})
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in DEFAULTS)
+
+
+def test_graphs_are_recorded_where_they_are_asked_for_on_a_gpu_and_no_sums_lie_between(
+    environment: dict[str, str],
+) -> None:
+    assert not read_config(environment).cuda_graphs
+    wanted = {**environment, "CSPS_CUDA_GRAPHS": "enabled", "CSPS_BACKEND": "cuda"}
+    assert read_config(wanted).cuda_graphs
+    with pytest.raises(ConfigError, match=r"CSPS_CUDA_GRAPHS=enabled: needs CSPS_TENSOR_PARALLEL=1, not 2"):
+        read_config({**wanted, "CSPS_TENSOR_PARALLEL": "2"})
