@@ -89,13 +89,17 @@ def cases(kind: str, size: int) -> list[Case]:
             ("q_token", "q_head", "kv_row"),
             {"num_warps": attention.warps, "num_stages": attention.stages},
         ),
-        Case(
-            f"paged-decode-{kind}-{size}",
-            paged_decode.paged_decode_kernel,
-            {**dict.fromkeys("qkv", kind), "table": "i32", "lengths": "i32", "outs": "fp32", "lses": "fp32"},
-            {"group": GROUP, "size": size, "page": PAGE, "tile_rows": paged_decode.tile_rows(GROUP)},
-            ("q_row", "q_head", "kv_head", "kv_token"),
-            {"num_warps": decode.warps, "num_stages": decode.stages},
+        *(
+            Case(
+                f"{name}-{kind}-{size}",
+                paged_decode.paged_decode_kernel,
+                {**dict.fromkeys("qkv", kind), "table": "i32", "lengths": "i32", "outs": "fp32", "lses": "fp32"},
+                {"group": GROUP, "size": size, "page": page, "tile_rows": paged_decode.tile_rows(GROUP)},
+                ("q_row", "q_head", "kv_head", "kv_token"),
+                {"num_warps": decode.warps, "num_stages": decode.stages},
+            )
+            # Chosen blocks are read as pages of their own size.
+            for name, page in (("paged-decode", PAGE), ("chosen-decode", BLOCK))
         ),
         Case(
             f"merge-{kind}-{size}",

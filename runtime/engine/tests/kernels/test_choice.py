@@ -7,6 +7,7 @@ import torch
 from draws import SIXTEEN_BIT, assert_near, normal
 
 from csps_engine.attention.attend import attend
+from csps_engine.attention.chosen import ChosenBlocks, attend_chosen
 from csps_engine.attention.listed import attend_listed, tile_queries
 from csps_engine.attention.paged import PageTable, ViewedPages, paged_attention
 from csps_engine.attention.partial import Partial, merge, merge_many
@@ -64,6 +65,23 @@ def test_a_step_over_strewn_pages_is_the_same_by_both_forms(
         wanted = plain.attend(layer, q)
         assert_near(fast.attend(layer, q), Partial(wanted.out.cpu(), wanted.lse.cpu()))
     assert paged_attention(pool, []).attend(0, q[:0]).out.shape == (0, 9, 64)
+
+
+@pytest.mark.parametrize(("dtype", "heads"), [(torch.float32, 9), (SIXTEEN_BIT, 12)])
+def test_chosen_blocks_are_read_alike_by_both_forms(
+    dtype: torch.dtype, heads: int, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    pages = tuple(normal(seed, 3, 6, 64, 64, dtype=dtype).to(device) for seed in (1, 2))
+    q = normal(3, 2, heads, 64, dtype=dtype).to(device)
+    # Every KV head has a list of its own: some of several blocks, one of none, the last block partly filled.
+    listed = torch.tensor([[[3, 4, 11], [0, 7, 7], [10, 2, 5]], [[6, 0, 0], [1, 9, 0], [8, 0, 0]]], dtype=torch.int32)
+    lengths = torch.tensor([[96, 0, 70], [32, 33, 1]], dtype=torch.int32)
+    chosen = ChosenBlocks(listed.to(device), lengths.to(device), 32)
+    found = []
+    for form in ("torch", "triton"):
+        by(form, monkeypatch)
+        found.append(attend_chosen(q, pages, chosen))
+    assert_near(found[1], Partial(found[0].out.cpu(), found[0].lse.cpu()))
 
 
 @pytest.mark.parametrize("lists_of", [2, 6])

@@ -18,6 +18,7 @@ PROGRAMS = {
     "expected-weight": 1,
     "block-sparse": 1,
     "paged-decode": 5,
+    "chosen-decode": 8,
     "merge": 8,
     "merge-pair": 12,
 }
