@@ -19,6 +19,7 @@ from csps_engine.loop.prefill_run import PUSHING, Standing
 from csps_engine.loop.prefix_reuse import reused_tokens
 from csps_engine.scheduler.assign import YIELD_SHARE, Group, Start, Underway, Waiting, assign
 from csps_engine.scheduler.ticks import Advance, PrefillOrder, Tick
+from csps_engine.scheduler.turn import Objective
 
 SLICE_SECONDS = 0.1
 """So often, or after each layer, ranks may begin something else, and a cancelled prompt is left."""
@@ -169,7 +170,7 @@ class PrefillBook:
             fits=lambda tokens, count: self._costs.layer_seconds(tokens, count) <= self._layer_limit_seconds,
             pass_tokens=self._passes.tokens,
         )
-        starts = assign([self._waiting(task) for task in self.queue.waiting()], group)
+        starts = assign([self._waiting(task, now) for task in self.queue.waiting()], group)
         tokens = {task.request_id: len(task.token_ids) for task in self.queue.waiting()}
         together: dict[str, int] = {}
         for start in starts:
@@ -177,12 +178,13 @@ class PrefillBook:
             together[first] = together.get(first, 0) + tokens[start.request_id]
         return [self._order(start, together[start.joined or start.request_id], now) for start in starts]
 
-    def _waiting(self, task: PrefillTask) -> Waiting:
+    def _waiting(self, task: PrefillTask, now: float) -> Waiting:
         tokens = len(task.token_ids)
         attention = self._costs.attention(tokens, 1, task.attention)
         whole = not reused_tokens(task.reservation, attention, tokens)
         joins = whole and (attention == "dense" or self._passes.sparse)
-        return Waiting(task.request_id, tokens, task.received_at, task.degree, joins)
+        objective = Objective(task.objective_seconds, task.waited_seconds + now - task.received_at)
+        return Waiting(task.request_id, tokens, task.received_at, task.degree, joins, objective)
 
     def _order(self, start: Start, pass_tokens: int, now: float) -> PrefillOrder:
         task, ranks = self.queue.take(start.request_id), start.ranks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ class PrefillTask:
     """None: sparse where the group may and where it pays."""
     degree: int = 0
     """Ranks that should compute it; 0: as many as pay."""
+    objective_seconds: float = math.inf
+    """Between its arrival and its first token."""
+    waited_seconds: float = 0.0
+    """Between its arrival and when it was received."""
 
 
 class PrefillQueue:

@@ -3,8 +3,7 @@
 A prompt takes as many ranks as it ends first with, waiting for them included, of those numbers that pay: so a long one
 takes all when they are free, and a short one what is free. Where a degree is wanted, it takes so many when they are
 free, and fewer if it ends sooner with what is.
-Prompts go by their turn: when they came, plus PATIENCE times what they would take. Shorter ones thus pass, but only
-those that came at most so long after. When the next in turn waits for ranks, later ones may use these meanwhile if they
+Prompts go by their turn (turn.py). When the next in turn waits for ranks, later ones may use these meanwhile if they
 end by the time it can begin (backfill). So nobody is passed for ever.
 
 A prompt that finds its ranks at much longer ones goes before these, between two of their layers, as long as all that
@@ -18,7 +17,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-PATIENCE = 2.0
+from csps_engine.scheduler.turn import NO_OBJECTIVE, Objective, turn
+
 MIN_EFFICIENCY = 0.5
 """Of P ranks, T(1) / (P T(P)); where no degree is wanted, fewer ranks are taken than would pass below it."""
 BUSY_EFFICIENCY = 0.75
@@ -43,6 +43,7 @@ class Waiting:
     """Ranks that it is to take; 0: as many as pay."""
     joins: bool = True
     """It may be computed in one pass with others."""
+    objective: Objective = NO_OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +227,9 @@ def _joined(starts: Sequence[Start], turns: Sequence[Waiting], group: Group) -> 
     return [start for together in passes.values() for start in together]
 
 
-def _turn(prompt: Waiting, group: Group) -> tuple[float, str]:
+def _turn(prompt: Waiting, group: Group) -> tuple[tuple[int, float], str]:
     fastest = min(group.seconds(prompt.tokens, count) for count in _counts(prompt, group))
-    return prompt.since + PATIENCE * fastest, prompt.request_id
+    return turn(prompt.since, fastest, prompt.objective), prompt.request_id
 
 
 def _counts(prompt: Waiting, group: Group) -> list[int]:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csps_engine.scheduler.assign import PATIENCE, Group, Start, Underway, Waiting, assign
+from csps_engine.scheduler.assign import Group, Start, Underway, Waiting, assign
+from csps_engine.scheduler.turn import PASSED_FOR, PATIENCE, Objective
 
 seeds = st.integers(0, 2**32)
 
@@ -88,12 +90,17 @@ def test_something_begins_when_every_rank_is_free(seed: int) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(2, 5), st.floats(0.2, 0.5), st.integers(4_000, 10_000))
-def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(ranks: int, gap: float, tokens: int) -> None:
-    """More short work comes than the group can do; the long prompt waits for what came before its turn, no longer."""
+@given(st.integers(2, 5), st.floats(0.2, 0.5), st.integers(4_000, 10_000), st.sampled_from([math.inf, 0.5, 3.0]))
+def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(
+    ranks: int, gap: float, tokens: int, objective: float
+) -> None:
+    """More short work comes than the group can do; the long prompt waits for what came before its turn, no longer.
+    With objectives it is late, and newer ones that are not pass it until it has waited for PASSED_FOR of them."""
     turn = PATIENCE * min(EASY(tokens, n) for n in range(1, ranks + 1))
     before = 2 * ranks * (1 + int(turn / gap))
     limit = turn + (before + ranks) * EASY(2_000, 1) / ranks + EASY(2_000, 1)
+    if objective < math.inf:
+        limit += PASSED_FOR * objective
     running: list[tuple[float, tuple[int, ...]]] = []
     waiting, now, arrivals = [Waiting("long", tokens, since=0.0, degree=ranks)], 0.0, 0
     while any(prompt.request_id == "long" for prompt in waiting):
@@ -103,11 +110,37 @@ def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(ranks: i
             arrivals += 1
         running = [(end, taken) for end, taken in running if end > now]
         underway = tuple(Underway(taken, end - now) for end, taken in running)
+        waiting = [dataclasses.replace(one, objective=Objective(objective, now - one.since)) for one in waiting]
         for start in assign(waiting, Group(tuple(range(ranks)), underway, EASY)):
             prompt = next(one for one in waiting if one.request_id == start.request_id)
             waiting.remove(prompt)
             running.append((now + EASY(prompt.tokens, len(start.ranks)), start.ranks))
         now = min([arrivals * gap, *(end for end, _ in running)])
+
+
+@settings(deadline=None)
+@given(seeds, st.sampled_from([Objective(1000.0, 0.0), Objective(1000.0, 900.0), Objective(0.001, 0.002)]))
+def test_objectives_change_nothing_while_all_prompts_keep_them_or_all_are_late(seed: int, alike: Objective) -> None:
+    waiting, group = yielding(seed)
+    with_objectives = [dataclasses.replace(prompt, objective=alike) for prompt in waiting]
+    assert assign(with_objectives, group) == assign(waiting, group)
+
+
+def test_a_late_prompt_lets_those_pass_that_can_be_in_time_until_it_has_waited_for_long() -> None:
+    def first(*waited: float) -> str:
+        """Of prompts that take 0.1 s, with an objective of 1 s, in the order in which they came."""
+        prompts = [
+            Waiting(f"waited {seconds}", 1_000, since=100 - seconds, objective=Objective(1.0, seconds))
+            for seconds in waited
+        ]
+        (start,) = assign(prompts, group_of(1))
+        return start.request_id
+
+    assert first(0.5, 0.2) == "waited 0.5"
+    assert first(2.0, 0.5, 0.2) == "waited 0.5"
+    assert first(2.0, 0.95) == "waited 2.0", "neither can be in time"
+    assert first(3.0, 2.0) == "waited 3.0"
+    assert first(5.0, 4.5, 0.5) == "waited 5.0"
 
 
 def test_a_degree_that_is_wanted_is_taken_whatever_it_costs_if_so_many_ranks_are_free() -> None:

@@ -76,6 +76,18 @@ def test_two_short_prompts_begin_in_one_tick_on_different_ranks(book: PrefillBoo
     assert [(order.request_id, order.ranks, order.pieces) for order in tick.orders] == [("a", (0,), 1), ("b", (1,), 1)]
 
 
+@pytest.mark.parametrize(("waited_before", "begun"), [(0.0, "timely"), (10.0, "early")])
+def test_late_prompts_stand_back_by_the_time_they_have_waited_here_and_before(
+    book: PrefillBook, waited_before: float, begun: str
+) -> None:
+    early, timely = task("early", 2_000), task("timely", 2_000, since=2.4)
+    book.queue.add(dataclasses.replace(early, objective_seconds=3.0, waited_seconds=waited_before))
+    book.queue.add(dataclasses.replace(timely, objective_seconds=3.0))
+    tick = book.next_tick([0], True, now=2.5)
+    assert tick is not None
+    assert [order.request_id for order in tick.orders] == [begun]
+
+
 def test_ranks_that_are_free_begin_a_short_prompt_while_a_long_one_is_under_way(book: PrefillBook) -> None:
     book.queue.add(task("long", 10_000, degree=2))
     assert advanced(book.next_tick([0, 1, 2], True, now=1.0)) == {"long": 1}
