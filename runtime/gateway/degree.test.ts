@@ -13,9 +13,9 @@ afterEach(async () => {
 /** What each prefill was asked with, after a short prompt and a long one. */
 async function asked<Field extends keyof PrefillRequest>(
   field: Field,
-  degrees: BenchSettings["degrees"],
+  settings: Pick<BenchSettings, "degrees" | "classes">,
 ): Promise<PrefillRequest[Field][]> {
-  bench = await startBench(degrees === undefined ? {} : { degrees });
+  bench = await startBench(settings);
   for (const words of [1, 40]) {
     const prompt = `${"Say hello. ".repeat(words)}${answerMark}`;
     await bench.openai().completions.create({ model: "tiny", prompt, max_tokens: 4, temperature: 0 });
@@ -29,7 +29,7 @@ it("asks for as many ranks as the operator's degree table says for the prompt's 
     { name: "short", upToTokens: 64, degree: 1 },
     { name: "long", upToTokens: 100_000, degree: 4 },
   ];
-  expect(await asked("degree", table)).toEqual([1, 4]);
+  expect(await asked("degree", { degrees: table })).toEqual([1, 4]);
 });
 
 it("asks for exact attention where the table says so, and leaves it to the ranks where not", async () => {
@@ -37,9 +37,20 @@ it("asks for exact attention where the table says so, and leaves it to the ranks
     { name: "short", upToTokens: 64, degree: 1, attention: "dense" as const },
     { name: "long", upToTokens: 100_000, degree: 4, attention: "auto" as const },
   ];
-  expect(await asked("attention", table)).toEqual(["dense", undefined]);
+  expect(await asked("attention", { degrees: table })).toEqual(["dense", undefined]);
 });
 
 it("leaves the degree to the group when no table is known", async () => {
-  expect(await asked("degree", undefined)).toEqual([undefined, undefined]);
+  expect(await asked("degree", {})).toEqual([undefined, undefined]);
+});
+
+it("tells the objective of the prompt's class, and that it has not waited long", async () => {
+  const classes = [
+    { name: "short", upToTokens: 64, ttftMs: 500 },
+    { name: "long", upToTokens: 100_000 },
+  ];
+  expect(await asked("ttftMs", { classes })).toEqual([500, undefined]);
+  const prefills = bench.rank("m-prefill-0-0").calls.filter(({ verb }) => verb === "prefill");
+  const waited = prefills.map(({ body }) => (body as PrefillRequest).waitedMs);
+  expect(waited).toEqual([expect.any(Number), undefined]);
 });

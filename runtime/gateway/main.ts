@@ -5,6 +5,7 @@ import { createRedisClusterState } from "../state/redisClusterState.ts";
 import type { ClusterState } from "../state/clusterState.ts";
 import { createRankClient } from "../wire/rankClient.ts";
 import { createApp } from "./app.ts";
+import { classOf } from "./demand/lengthClass.ts";
 import { createWaitingRoom } from "./demand/waitingRoom.ts";
 import { apiKeysIn, openToAll } from "./http/apiKeys.ts";
 import { createLog } from "./log.ts";
@@ -56,6 +57,7 @@ async function start(settings: Settings): Promise<void> {
         now: Date.now,
         wantedDegree: (tokens) => degrees.wanted(tokens),
         exact: (tokens) => degrees.exact(tokens),
+        ttftMs: (tokens) => classOf(settings.CSPS_LENGTH_CLASSES, tokens)?.ttftMs,
       }),
       patience: defaultPatience,
       recovered(recovery) {

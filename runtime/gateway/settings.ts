@@ -82,7 +82,8 @@ Takes no arguments; reads its environment:
   CSPS_API_KEYS_DIR        folder whose files each hold an accepted API key; empty: no key is asked for
   CSPS_MAX_BODY_BYTES      largest request body (33554432)
   CSPS_GRACE_MS            how long streams may go on after SIGTERM (25000)
-  CSPS_LENGTH_CLASSES      length classes of prompts for metrics, as short:4096,long:65536; empty: one class
+  CSPS_LENGTH_CLASSES      length classes of prompts, as short:4096:2000,long:65536:5000: name, most tokens and,
+                           where there is one, the objective in ms until the first token; empty: one class without
   CSPS_WAKE_MS             how long a request waits for ranks of a deployment scaled to zero; 0: not at all (0)
   CSPS_WAKE_MAX_WAITING    requests that wait so at once; more are refused (256)
   CSPS_LOG_LEVEL           debug, info, warn or error (info)

@@ -2,7 +2,7 @@
 import type { Registry } from "prom-client";
 import { Counter, Gauge, Histogram } from "prom-client";
 import { demandMetrics, promptStages, type PromptStage } from "../../wire/demandMetrics.ts";
-import { classOf, type LengthClass } from "./lengthClass.ts";
+import { classOf, type LengthClass, oneClass } from "./lengthClass.ts";
 
 /** Half an octave apart, from 16 tokens to two million: a p90 is known to within a fifth. */
 const tokenBuckets = Array.from({ length: 35 }, (_, half) => Math.round(16 * 2 ** (half / 2)));
@@ -57,7 +57,7 @@ export function countDemand(registry: Registry, classes: readonly LengthClass[])
   }
   return {
     arrived(count) {
-      const name = classOf(classes, count);
+      const name = classOf(classes, count)?.name ?? oneClass[0].name;
       tokens.observe({ class: name }, count);
       squared.inc({ class: name }, count ** 2);
       let at: PromptStage = "waiting";

@@ -34,6 +34,8 @@ export interface Admitted {
   readonly degree: number | undefined;
   /** The prompt is to be computed exactly, whatever the deployment allows. */
   readonly exact: boolean;
+  /** Until when its first token should come, and how much of that is gone; undefined: it has no objective. */
+  readonly objective: { readonly ttftMs: number; readonly waitedMs: number } | undefined;
 }
 
 /** A group that served within this time is expected back: it is forming its next epoch. */
@@ -48,6 +50,8 @@ export function createAdmission(deps: {
   readonly wantedDegree?: (promptTokens: number) => number | undefined;
   /** Whether a prompt has to be computed exactly; without it the group does as the deployment allows. */
   readonly exact?: (promptTokens: number) => boolean;
+  /** Time within which a prompt should have its first token; without it none has to. */
+  readonly ttftMs?: (promptTokens: number) => number | undefined;
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
@@ -55,10 +59,13 @@ export function createAdmission(deps: {
   let routedMs = Number.NEGATIVE_INFINITY;
 
   async function admit(question: AdmissionQuestion): Promise<Admitted> {
-    const deadline = now() + question.waitMs;
+    const began = now();
+    const deadline = began + question.waitMs;
     const promptTokens = question.promptIds.length;
     const keys = keysOf(question.promptIds);
     const degree = deps.wantedDegree?.(promptTokens);
+    // Whoever was under way has waited enough.
+    const ttftMs = question.underWay ? undefined : deps.ttftMs?.(promptTokens);
     let full: RankFailure | undefined;
     for (;;) {
       const routes = rankRoutes(view.groups(), {
@@ -71,7 +78,12 @@ export function createAdmission(deps: {
       if (routes.length > 0) routedMs = now();
       const outcome = await reserveOn(routes, question, keys);
       if (!(outcome instanceof RankFailure) && outcome !== undefined)
-        return { ...outcome, degree, exact: deps.exact?.(promptTokens) ?? false };
+        return {
+          ...outcome,
+          degree,
+          exact: deps.exact?.(promptTokens) ?? false,
+          objective: ttftMs === undefined ? undefined : { ttftMs, waitedMs: Math.round(now() - began) },
+        };
       full = outcome ?? (routes.length === 0 ? undefined : full);
       const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
       if (hopeless || now() >= deadline) throw refusalOf(full);
@@ -85,7 +97,7 @@ export function createAdmission(deps: {
     routes: readonly Route[],
     { requestId, promptIds, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
     keys: ReturnType<typeof keysOf>,
-  ): Promise<Omit<Admitted, "degree" | "exact"> | RankFailure | undefined> {
+  ): Promise<Pick<Admitted, "route" | "reservation"> | RankFailure | undefined> {
     const asked = new Set<string>();
     let full: RankFailure | undefined;
     for (const route of routes) {

@@ -173,6 +173,7 @@ async function* prefill(
       ...(admitted.degree === undefined ? {} : { degree: admitted.degree }),
       ...(admitted.exact ? { attention: "dense" as const } : {}),
       reservation: admitted.reservation,
+      ...admitted.objective,
       deadlineMs: prefillMs(tokenIds.length),
     };
     const options = { idleMs: patience.prefillIdleMs, signal: watch.signal };

@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 import type { ModelDescriptor } from "../../wire/schema/model.ts";
 import { createRankClient } from "../../wire/rankClient.ts";
-import type { LengthClass } from "../demand/lengthClass.ts";
+import { classOf, type LengthClass, oneClass } from "../demand/lengthClass.ts";
 import { createWaitingRoom } from "../demand/waitingRoom.ts";
 import { createApp } from "../app.ts";
 import type { ApiKeys } from "../http/apiKeys.ts";
@@ -96,6 +96,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
         now: Date.now,
         wantedDegree: (tokens) => degreeWanted(settings.degrees ?? [], tokens),
         exact: (tokens) => exactWanted(settings.degrees ?? [], tokens),
+        ttftMs: (tokens) => classOf(settings.classes ?? oneClass, tokens)?.ttftMs,
       }),
       patience: { ...testPatience, ...settings.patience },
       recovered: (recovery) => {

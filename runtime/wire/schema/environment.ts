@@ -69,7 +69,9 @@ export const gatewayEnvironment = z
       .describe("Folder whose files each hold an accepted API key; empty: no key is asked for"),
     CSPS_LENGTH_CLASSES: z
       .string()
-      .describe("Length classes of prompts for metrics, as short:4096,long:65536; empty: one class"),
+      .describe(
+        "Length classes of prompts, as short:4096:2000,long:65536:5000: name, most tokens and, where there is one, the objective in ms until the first token. Empty: one class without",
+      ),
     CSPS_WAKE_MS: z
       .string()
       .describe("How long a request waits for ranks of a deployment scaled to zero; 0: not at all"),

@@ -104,6 +104,18 @@ export const prefillRequest = z
         "Ranks of the group that should compute it; fewer do when not so many are free and it ends sooner so. Absent or 0: as many as pay by the group's own costs",
       ),
     reservation,
+    ttftMs: z
+      .int()
+      .min(1)
+      .optional()
+      .describe(
+        "Within so long of its arrival the prompt should have its first token: one that can't any more stands back for a while. Absent: it never stands back",
+      ),
+    waitedMs: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Between its arrival at the gateway and this message. Absent: 0"),
     deadlineMs: z.int().min(1).describe("From receipt; then the request ends with deadline_exceeded"),
   })
   .describe("POST /v1/prefill, gateway to group coordinator; answered by NDJSON of PrefillEvent");

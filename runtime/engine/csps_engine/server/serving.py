@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Hashable
 
@@ -90,17 +91,7 @@ class ServingHandlers:
         return stream
 
     async def _queue(self, asked: wire.PrefillRequest, about: Hashable) -> EventStream:
-        now = time.monotonic()
-        task = PrefillTask(
-            request_id=asked.request_id,
-            token_ids=tuple(asked.token_ids),
-            sampling=_sampling(asked.sampling),
-            reservation=asked.reservation,
-            received_at=now,
-            deadline=now + asked.deadline_ms / 1000,
-            attention=None if asked.attention == "auto" else asked.attention,
-            degree=asked.degree or 0,
-        )
+        task = prefill_task(asked, time.monotonic())
         work, board = self._prefill_work(), self._rank.board
         stream = board.open(asked.request_id, about)
         # Not awaited: the engine takes it between two ticks, and a tick may be someone else's long prompt.
@@ -200,6 +191,22 @@ class ServingHandlers:
         if self._rank.prefill_work is None:
             raise refuse("not_ready", "the model is being loaded", 1000)
         return self._rank.prefill_work
+
+
+def prefill_task(asked: wire.PrefillRequest, now: float) -> PrefillTask:
+    """What is asked for at time.monotonic() `now`."""
+    return PrefillTask(
+        request_id=asked.request_id,
+        token_ids=tuple(asked.token_ids),
+        sampling=_sampling(asked.sampling),
+        reservation=asked.reservation,
+        received_at=now,
+        deadline=now + asked.deadline_ms / 1000,
+        attention=None if asked.attention == "auto" else asked.attention,
+        degree=asked.degree or 0,
+        objective_seconds=math.inf if asked.ttft_ms is None else asked.ttft_ms / 1000,
+        waited_seconds=(asked.waited_ms or 0) / 1000,
+    )
 
 
 def _sampling(asked: wire.Sampling) -> Sampling:

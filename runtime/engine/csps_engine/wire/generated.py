@@ -348,6 +348,11 @@ class PrefillRequest(WireMessage):
     """Ranks of the group that should compute it; fewer do when not so many are free and it ends
     sooner so. Absent or 0: as many as pay by the group's own costs"""
     reservation: Reservation
+    ttft_ms: Annotated[int, Field(ge=1, le=SAFE)] | None = None
+    """Within so long of its arrival the prompt should have its first token: one that can't any
+    more stands back for a while. Absent: it never stands back"""
+    waited_ms: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Between its arrival at the gateway and this message. Absent: 0"""
     deadline_ms: Annotated[int, Field(ge=1, le=SAFE)]
     """From receipt; then the request ends with deadline_exceeded"""
 
@@ -674,7 +679,8 @@ class GatewayEnvironment(EnvironmentVariables):
     api_keys_dir: str
     """Folder whose files each hold an accepted API key; empty: no key is asked for"""
     length_classes: str
-    """Length classes of prompts for metrics, as short:4096,long:65536; empty: one class"""
+    """Length classes of prompts, as short:4096:2000,long:65536:5000: name, most tokens and,
+    where there is one, the objective in ms until the first token. Empty: one class without"""
     wake_ms: str
     """How long a request waits for ranks of a deployment scaled to zero; 0: not at all"""
     wake_max_waiting: str
