@@ -1,7 +1,9 @@
 /**
  * Groups that prefill whole prompts. One queue by the time that each prompt is due; ranks that the first prompt can't use
- * yet go to one of the next few, until the first has waited twice its objective.
+ * yet go to one of the next few, until the first has waited twice its objective. Where prompts stand back, those that
+ * can't be in time any more let the others pass, by `standingOf`; nobody passes one that has waited long enough.
  */
+import { standingOf, type Standing } from "../../planning/roles/turn.ts";
 import type { EventQueue } from "../eventQueue.ts";
 import type { Job } from "./job.ts";
 
@@ -27,6 +29,8 @@ export interface PrefillPoolOptions {
   readonly done: (job: Job) => void;
   /** Place in the queue, earliest first; without it the order of arrival. */
   readonly dueSeconds?: (job: Job) => number;
+  /** What a prompt takes at best; with it late ones stand back. */
+  readonly fastestSeconds?: (job: Job) => number;
 }
 
 interface Waiting {
@@ -41,6 +45,8 @@ export class PrefillPool {
   readonly #events: EventQueue;
   readonly #options: PrefillPoolOptions;
   readonly #queue: Waiting[] = [];
+  /** Those that stand back, in the same order; found late when they come to the head of the queue. */
+  readonly #late: Waiting[] = [];
   #running = 0;
   #busyRanks = 0;
   #busyRankSeconds = 0;
@@ -53,7 +59,7 @@ export class PrefillPool {
   }
 
   get queued(): readonly Job[] {
-    return this.#queue.map(({ job }) => job);
+    return [...this.#late, ...this.#queue].map(({ job }) => job);
   }
 
   /** The first few of those that wait. */
@@ -62,7 +68,7 @@ export class PrefillPool {
   }
 
   get waiting(): number {
-    return this.#queue.length;
+    return this.#queue.length + this.#late.length;
   }
 
   /** Prompts that are prefilled now. */
@@ -81,8 +87,7 @@ export class PrefillPool {
 
   add(job: Job): void {
     const dueSeconds = this.#options.dueSeconds?.(job) ?? job.request.arrivalSeconds;
-    const place = this.#placeOf(dueSeconds);
-    this.#queue.splice(place, 0, { job, dueSeconds });
+    const place = insert(this.#queue, { job, dueSeconds });
     if (place < lookahead) this.dispatch();
   }
 
@@ -105,33 +110,52 @@ export class PrefillPool {
 
   /** Starts what can start. To be called whenever ranks or room became free. */
   dispatch(): void {
-    for (let index = 0; index < Math.min(lookahead, this.#queue.length);) {
-      const job = this.#queue[index]?.job;
-      if (job === undefined) return;
-      const waited = this.#events.now - job.request.arrivalSeconds;
-      if (this.#start(job, waited)) this.#queue.splice(index, 1);
-      else if (index === 0 && waited > 2 * job.ttftSeconds) return;
+    if (!this.#startWaitedLong()) return;
+    this.#startFirst(this.#queue);
+    this.#startFirst(this.#late);
+  }
+
+  /** False when one of those that nobody passes has to wait on. */
+  #startWaitedLong(): boolean {
+    for (let index = 0; index < Math.min(lookahead, this.#late.length);) {
+      const job = this.#late[index]?.job;
+      if (job === undefined || this.#standing(job) !== "waitedLong") index++;
+      else if (this.#start(job)) this.#late.splice(index, 1);
+      else return false;
+    }
+    return true;
+  }
+
+  #startFirst(queue: Waiting[]): void {
+    for (let index = 0; index < Math.min(lookahead, queue.length);) {
+      const waiting = queue[index];
+      if (waiting === undefined) return;
+      const { job } = waiting;
+      if (queue === this.#queue && this.#standing(job) !== "inTime") {
+        queue.splice(index, 1);
+        insert(this.#late, waiting);
+      } else if (this.#start(job)) queue.splice(index, 1);
+      else if (index === 0 && this.#waitedSeconds(job) > 2 * job.ttftSeconds) return;
       else index++;
     }
   }
 
-  /** Behind all that are due no later. */
-  #placeOf(dueSeconds: number): number {
-    let low = 0;
-    let high = this.#queue.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#queue[middle]?.dueSeconds ?? 0) <= dueSeconds) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  #standing(job: Job): Standing {
+    const { fastestSeconds } = this.#options;
+    if (fastestSeconds === undefined) return "inTime";
+    return standingOf(this.#waitedSeconds(job), fastestSeconds(job), job.ttftSeconds);
   }
 
-  #start(job: Job, waited: number): boolean {
+  #waitedSeconds({ request }: Job): number {
+    return this.#events.now - request.arrivalSeconds;
+  }
+
+  #start(job: Job): boolean {
+    const waited = this.#waitedSeconds(job);
     let best: { readonly group: Group; readonly degree: number } | undefined;
     for (const group of this.groups) {
       if (!group.open || group.free <= 0 || (best !== undefined && best.group.free <= group.free)) continue;
-      const degree = this.#options.degreeOf(job, group, waited, this.#queue.length);
+      const degree = this.#options.degreeOf(job, group, waited, this.waiting);
       if (degree !== undefined && degree <= group.free) best = { group, degree };
     }
     if (best === undefined || !this.#options.admit(job)) return false;
@@ -154,4 +178,17 @@ export class PrefillPool {
     this.#busySince = this.#events.now;
     this.#busyRanks += ranks;
   }
+}
+
+/** Puts it behind all that are due no later, and says where. */
+function insert(queue: Waiting[], waiting: Waiting): number {
+  let low = 0;
+  let high = queue.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((queue[middle]?.dueSeconds ?? 0) <= waiting.dueSeconds) low = middle + 1;
+    else high = middle;
+  }
+  queue.splice(low, 0, waiting);
+  return low;
 }

@@ -3,9 +3,10 @@
  * they are asked for; closed groups finish their prompts; the pool shrinks to what its reservations fit into.
  */
 import { decodeStep } from "../../planning/cost/decode.ts";
-import { degreeNow } from "../../planning/cost/degree.ts";
+import { chooseDegree, degreeNow } from "../../planning/cost/degree.ts";
 import { kvTokensOfRank, minimumDegree } from "../../planning/cost/memory.ts";
 import { prefillSeconds, type CostProfile } from "../../planning/cost/profile.ts";
+import { turnSeconds } from "../../planning/roles/turn.ts";
 import type { Demand, LengthClass, Size } from "../../planning/scaling/decision.ts";
 import { demandByClass } from "../../planning/scaling/demand.ts";
 import type { Autoscaler } from "../autoscalers/autoscaler.ts";
@@ -76,7 +77,13 @@ export class ScaledSystem {
       this.#end(job);
     });
     const sizes = Array.from({ length: start.groups }, () => start.groupSize);
+    const fastestSeconds = ({ request: { inputTokens } }: Job) => {
+      const fastest = chooseDegree(cost, inputTokens, start.groupSize, 0)?.degree ?? start.groupSize;
+      return prefillSeconds(cost, inputTokens, fastest);
+    };
     this.#pool = new PrefillPool(events, sizes, {
+      dueSeconds: (job) => turnSeconds(job.request.arrivalSeconds, fastestSeconds(job)),
+      fastestSeconds,
       degreeOf: (job, { size, free }, waited, queued) => {
         const ranks = { size, free, uncontended: queued <= 1 };
         return degreeNow(cost, job.request.inputTokens, ranks, job.ttftSeconds - waited);
