@@ -16,9 +16,9 @@ from csps_engine.attention.partial import merge, nothing
 from csps_engine.comm.mesh import Mesh
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.llama import Llama
-from csps_engine.pipeline.cost import LayerWork, Speeds, best_pieces, token_flops
+from csps_engine.pipeline.cost import LayerWork, Speeds, token_flops
 from csps_engine.pipeline.csa_attention import CsaAttention
-from csps_engine.pipeline.sparse_cost import sparse_pays
+from csps_engine.pipeline.sparse_cost import ByCost
 from csps_engine.pipeline.stopwatch import SPAN_SECONDS, Stopwatch
 
 FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
@@ -40,16 +40,15 @@ class MeasuredPieces:
         self.speeds: Speeds | None = None
 
     def choose(self, work: LayerWork, allowed: Sequence[int]) -> int:
-        return best_pieces(work, self._measured(), allowed) if len(allowed) > 1 else 1
+        return self._by_cost().choose(work, allowed) if len(allowed) > 1 else 1
 
     def pays(self, sparse: LayerWork, exact: LayerWork, allowed: Sequence[int], own_tokens: float) -> bool:
-        speeds = self._measured()
-        return sparse_pays(sparse, exact, speeds, best_pieces(exact, speeds, allowed), own_tokens)
+        return self._by_cost().pays(sparse, exact, allowed, own_tokens)
 
-    def _measured(self) -> Speeds:
+    def _by_cost(self) -> ByCost:
         if self.speeds is None:
             self.speeds = measure_speeds(self._model, self._mesh)
-        return self.speeds
+        return ByCost(self.speeds)
 
 
 def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:

@@ -10,10 +10,10 @@ from functools import lru_cache
 from csps_engine.core.plan import AttentionKind, PrefillMode
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.config import ModelConfig
-from csps_engine.pipeline.cost import Speeds, best_pieces, layer_seconds, layer_work
+from csps_engine.pipeline.cost import FixedPieces, Speeds, best_pieces, layer_seconds, layer_work
 from csps_engine.pipeline.mode import choose_mode
 from csps_engine.pipeline.pieces import piece_counts
-from csps_engine.pipeline.sparse_cost import sparse_pays, sparse_work
+from csps_engine.pipeline.sparse_cost import ByCost, Spread, attention_kind
 
 UNMEASURED = Speeds(2e10, 2e10, 1e9, 1e-3, 1e-4)
 """Of some machine, until this one's are known: enough to tell a long prompt from a short one."""
@@ -38,16 +38,8 @@ class Forecast:
 
     def attention(self, tokens: int, ranks: int, settings: CsaSettings) -> AttentionKind:
         """Sparse where that is worth it, and where nothing is measured yet."""
-        if ranks == 1 or tokens <= settings.dense_tokens:
-            return "dense"
-        if self._speeds is None:
-            return "sparse"
-        sparse = sparse_work(self._config, tokens, ranks, self._element_bytes, settings)
-        exact = layer_work(
-            self._config, choose_mode(self._config, ranks, self._asked), tokens, ranks, self._element_bytes
-        )
-        pays = sparse_pays(sparse, exact, self._speeds, self.pieces(tokens, ranks), tokens / ranks)
-        return "sparse" if pays else "dense"
+        prompt = Spread(self._config, self._element_bytes, self._asked, tokens, ranks)
+        return attention_kind(prompt, settings, FixedPieces(1) if self._speeds is None else ByCost(self._speeds))
 
     def layer_seconds(self, tokens: int, ranks: int) -> float:
         """Of one layer, so exchanged."""

@@ -27,7 +27,7 @@ from csps_engine.pipeline.mode import ModeError, choose_mode
 from csps_engine.pipeline.partition import Span
 from csps_engine.pipeline.pieces import piece_counts
 from csps_engine.pipeline.prefix_attention import Beginning, PrefixAttention
-from csps_engine.pipeline.sparse_cost import sparse_work
+from csps_engine.pipeline.sparse_cost import Spread, attention_kind
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
 
@@ -153,14 +153,9 @@ class PrefillRunner:
             return None
         if job.mode == "allToAll":
             raise ModeError("sparse attention moves keys and values; it has no allToAll form")
-        mesh, config, tokens = self._mesh, self._model.config, len(job.token_ids)
-        if mesh.size == 1 or tokens <= self._csa.dense_tokens:
-            return None
-        element_bytes = self._model.dtype.itemsize
-        mode = choose_mode(config, mesh.size, job.mode)
-        exact = layer_work(config, mode, tokens, mesh.size, element_bytes)
-        sparse = sparse_work(config, tokens, mesh.size, element_bytes, self._csa)
-        if not self._pieces.pays(sparse, exact, piece_counts(config, mode, tokens, mesh.size), tokens / mesh.size):
+        model, mesh, tokens = self._model, self._mesh, len(job.token_ids)
+        spread = Spread(model.config, model.dtype.itemsize, job.mode, tokens, mesh.size)
+        if attention_kind(spread, self._csa, self._pieces) == "dense":
             return None
         try:
             return CsaAttention(mesh, tokens, self._csa)

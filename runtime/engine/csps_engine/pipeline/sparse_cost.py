@@ -9,15 +9,67 @@ MARGIN at least, since the exact form is never to be faster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from csps_engine.core.plan import AttentionKind, PrefillMode
 from csps_engine.csa.settings import CsaSettings
 from csps_engine.model.config import ModelConfig
-from csps_engine.pipeline.cost import LayerWork, Speeds, attention_seconds, layer_seconds, layer_work
+from csps_engine.pipeline.cost import (
+    LayerWork,
+    PieceRule,
+    Speeds,
+    attention_seconds,
+    best_pieces,
+    layer_seconds,
+    layer_work,
+)
+from csps_engine.pipeline.mode import choose_mode
+from csps_engine.pipeline.pieces import piece_counts
 
 FETCHED = 0.67
 """Of the rows that exact attention would move."""
 OWN_READ, FETCHED_READ = 0.7, 0.55
 """Of the attention to own keys and to other ranks', in time."""
 MARGIN = 0.07
+
+
+@dataclass(frozen=True, slots=True)
+class ByCost:
+    """The piece rule of the cost model, by these speeds."""
+
+    speeds: Speeds
+
+    def choose(self, work: LayerWork, allowed: Sequence[int]) -> int:
+        return best_pieces(work, self.speeds, allowed)
+
+    def pays(self, sparse: LayerWork, exact: LayerWork, allowed: Sequence[int], own_tokens: float) -> bool:
+        """Whether a layer saves MARGIN beside the exact form in its best pieces."""
+        whole = layer_seconds(exact, self.speeds, self.choose(exact, allowed))
+        return sparse_layer_seconds(sparse, self.speeds, own_tokens) < (1 - MARGIN) * whole
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A prompt of `tokens` tokens over `ranks` ranks; `asked` is the form that its exact attention would have."""
+
+    config: ModelConfig
+    element_bytes: int
+    asked: PrefillMode
+    tokens: int
+    ranks: int
+
+
+def attention_kind(prompt: Spread, settings: CsaSettings, rule: PieceRule) -> AttentionKind:
+    """Of a prompt that may be thinned: sparse where it is spread and long enough, and `rule` says that it pays."""
+    config, tokens, ranks = prompt.config, prompt.tokens, prompt.ranks
+    if ranks == 1 or tokens <= settings.dense_tokens:
+        return "dense"
+    mode = choose_mode(config, ranks, prompt.asked)
+    exact = layer_work(config, mode, tokens, ranks, prompt.element_bytes)
+    sparse = sparse_work(config, tokens, ranks, prompt.element_bytes, settings)
+    pays = rule.pays(sparse, exact, piece_counts(config, mode, tokens, ranks), tokens / ranks)
+    return "sparse" if pays else "dense"
 
 
 def sparse_work(config: ModelConfig, tokens: int, ranks: int, element_bytes: int, settings: CsaSettings) -> LayerWork:
@@ -38,8 +90,3 @@ def sparse_layer_seconds(work: LayerWork, speeds: Speeds, own_tokens: float) -> 
     """Of one layer."""
     choosing = speeds.choosing_seconds + own_tokens * speeds.choosing_token_seconds
     return work.linear_flops / speeds.linear_flops + choosing + attention_seconds(work, speeds, 1)
-
-
-def sparse_pays(sparse: LayerWork, exact: LayerWork, speeds: Speeds, pieces: int, own_tokens: float) -> bool:
-    """Whether a layer saves MARGIN beside the exact form in so many pieces."""
-    return sparse_layer_seconds(sparse, speeds, own_tokens) < (1 - MARGIN) * layer_seconds(exact, speeds, pieces)
