@@ -91,7 +91,7 @@ def table(measured: Sequence[Measured]) -> str:
             ).rstrip()
         )
     lines += [one.covered for one in measured if one.covered]
-    errors = sorted(abs(ratio - 1) for one in measured for ratio in one.predicted)
+    errors = [abs(ratio - 1) for one in measured for ratio in one.predicted]
     if errors:
         lines += ["", "layers of the slowest rank over the cost model's prediction, lowest to highest:"]
         lines += [
@@ -99,12 +99,16 @@ def table(measured: Sequence[Measured]) -> str:
             for one in measured
             if one.predicted
         ]
-        p90 = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
-        lines.append(
-            f"cost model: {len(errors)} layers, error of the prediction {100 * statistics.median(errors):.0f} % "
-            f"in the median, {100 * p90:.0f} % at p90"
-        )
+        lines.append(f"cost model: {len(errors)} layers, error of the prediction {_median_and_p90(errors)}")
+        stray = [abs(ratio / statistics.median(one.predicted) - 1) for one in measured for ratio in one.predicted]
+        lines.append(f"the same layers stray from their own median by {_median_and_p90(stray)}")
     return "\n".join(lines)
+
+
+def _median_and_p90(values: Sequence[float]) -> str:
+    rising = sorted(values)
+    p90 = rising[min(len(rising) - 1, int(0.9 * len(rising)))]
+    return f"{100 * statistics.median(rising):.0f} % in the median, {100 * p90:.0f} % at p90"
 
 
 def _seconds(answer: dict[str, Any]) -> float:
