@@ -44,7 +44,7 @@ async function onGpus(python: string, environment: Record<string, string>): Prom
     return 1;
   }
   if (gpus === 1) console.error("ONE GPU: the tests of the mesh over NCCL need two and are NOT RUN.");
-  const ofOne = ["tests/gpu/test_engine_on_gpu.py", "tests/gpu/test_graphs_on_gpu.py"];
+  const ofOne = ["engine", "graphs", "decode_choice"].map((name) => `tests/gpu/test_${name}_on_gpu.py`);
   const folders = ["tests/kernels", ...(gpus === 1 ? ofOne : ["tests/gpu"])];
   const argv = [python, "-m", "pytest", "-ra", ...folders];
   return await execute({ argv, cwd: ENGINE, env: environment, deadlineMs: 30 * MINUTE });
