@@ -65,7 +65,9 @@ def step(
         pool = KvPool(model.config.kv_shape("float32"), sum(map(len, places)))
         for layer in range(model.config.layers):
             for tensor in pool.pages(layer):
-                tensor.normal_(generator=draw)
+                # Keys of one page are alike and those of two are not, or digests would tell them not apart.
+                middle = torch.randn(*tensor.shape[:2], 1, tensor.shape[3], generator=draw)
+                tensor.normal_(generator=draw).mul_(0.3).add_(middle)
         reader = None if rule is None else Reader(pool, PageDigests(pool, BLOCK), rule)
         before = mesh.sent_bytes
         result = DecodeRunner(model, mesh, pool, reader).step(StepPlan(rows), tables)
@@ -113,6 +115,7 @@ def test_the_same_blocks_are_read_wherever_the_pages_are(
     assert all(one.chosen == found[0].chosen for one in found)
     assert found[0].chosen.keys() == alone.chosen.keys()
     assert alone.chosen.keys() == {str(n) for n, length in enumerate(lengths) if length + 1 >= MIN_TOKENS}
+    assert all(report.skipped_tokens > 0 for name, report in alone.chosen.items() if lengths[int(name)] > 900)
     for name, report in found[0].chosen.items():
         reference = alone.chosen[name]
         assert report.read_tokens == reference.read_tokens
@@ -181,3 +184,43 @@ def test_a_step_sends_the_bytes_of_the_formula(ranks: int, lengths: tuple[int, .
     peers = ranks * (ranks - 1)
     told = peers * (-(-len(lengths) // ranks) * TOKEN_ROW_BYTES + long * REPORT_BYTES)
     assert sum(one.sent_bytes for one in found) == floats * FLOAT_BYTES + told
+
+
+def test_pages_that_move_between_steps_change_no_token() -> None:
+    model, steps, length, spare = MODELS[9, 3], 6, 900, 20
+    pages = (length + steps) // PAGE_TOKENS + 1
+    rule = DecodeChoice(min_tokens=MIN_TOKENS, dense_layers=0)
+    draw = torch.Generator().manual_seed(11)
+    middles = torch.randn(model.config.layers, 2, 3, pages, 1, 16, generator=draw)
+    kept = (middles + 0.3 * torch.randn(*middles.shape[:4], PAGE_TOKENS, 16, generator=draw)).flatten(3, 4)
+    before = [Place(page % 2, page) for page in range(pages)]
+    # A page of rank 0 goes to a slot of rank 1 whose former page was read, and scored, in earlier steps.
+    after = [Place(1, spare) if page == 4 else place for page, place in enumerate(before)]
+
+    def run(mesh: Mesh, moves: bool) -> list[int]:
+        pool = KvPool(model.config.kv_shape("float32"), spare + 1)
+        digests, tokens = PageDigests(pool, BLOCK), [7]
+        runner = DecodeRunner(model, mesh, pool, Reader(pool, digests, rule))
+
+        def fill(slot: int, page: int, sign: float = 1.0) -> None:
+            part = slice(page * PAGE_TOKENS, (page + 1) * PAGE_TOKENS)
+            for layer, (k, v) in enumerate(kept):
+                pool.write(layer, slot, sign * k[:, part], v[:, part])
+
+        for page, place in enumerate(before):
+            if place.rank == mesh.rank:
+                fill(place.slot, page)
+        fill(spare, 4, sign=-1.0)
+        digests.prepare([spare])
+        for step in range(steps):
+            moved = moves and step >= 3
+            if moved and step == 3 and mesh.rank == 1:
+                fill(spare, 4)
+            table = PageTable(after if moved else before, length + step)
+            result = runner.step(StepPlan((DecodeRow("0", 0, tokens[-1], length + step),)), {"0": table})
+            assert result.chosen["0"].skipped_tokens > 0
+            tokens.append(result.sampled["0"].token_id)
+        return tokens
+
+    stayed, moved = (on_ranks(2, lambda mesh, moves=moves: run(mesh, moves)) for moves in (False, True))
+    assert stayed == moved
