@@ -36,6 +36,8 @@ export interface PrefillPoolOptions {
 interface Waiting {
   readonly job: Job;
   readonly dueSeconds: number;
+  /** Undefined: it never stands back. */
+  readonly fastestSeconds: number | undefined;
 }
 
 const lookahead = 4;
@@ -87,7 +89,8 @@ export class PrefillPool {
 
   add(job: Job): void {
     const dueSeconds = this.#options.dueSeconds?.(job) ?? job.request.arrivalSeconds;
-    const place = insert(this.#queue, { job, dueSeconds });
+    const fastestSeconds = this.#options.fastestSeconds?.(job);
+    const place = insert(this.#queue, { job, dueSeconds, fastestSeconds });
     if (place < lookahead) this.dispatch();
   }
 
@@ -118,9 +121,9 @@ export class PrefillPool {
   /** False when one of those that nobody passes has to wait on. */
   #startWaitedLong(): boolean {
     for (let index = 0; index < Math.min(lookahead, this.#late.length);) {
-      const job = this.#late[index]?.job;
-      if (job === undefined || this.#standing(job) !== "waitedLong") index++;
-      else if (this.#start(job)) this.#late.splice(index, 1);
+      const waiting = this.#late[index];
+      if (waiting === undefined || this.#standing(waiting) !== "waitedLong") index++;
+      else if (this.#start(waiting.job)) this.#late.splice(index, 1);
       else return false;
     }
     return true;
@@ -131,7 +134,7 @@ export class PrefillPool {
       const waiting = queue[index];
       if (waiting === undefined) return;
       const { job } = waiting;
-      if (queue === this.#queue && this.#standing(job) !== "inTime") {
+      if (queue === this.#queue && this.#standing(waiting) !== "inTime") {
         queue.splice(index, 1);
         insert(this.#late, waiting);
       } else if (this.#start(job)) queue.splice(index, 1);
@@ -140,10 +143,9 @@ export class PrefillPool {
     }
   }
 
-  #standing(job: Job): Standing {
-    const { fastestSeconds } = this.#options;
+  #standing({ job, fastestSeconds }: Waiting): Standing {
     if (fastestSeconds === undefined) return "inTime";
-    return standingOf(this.#waitedSeconds(job), fastestSeconds(job), job.ttftSeconds);
+    return standingOf(this.#waitedSeconds(job), fastestSeconds, job.ttftSeconds);
   }
 
   #waitedSeconds({ request }: Job): number {
