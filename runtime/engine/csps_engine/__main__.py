@@ -13,6 +13,7 @@ import sys
 from csps_engine.config import DEFAULTS, ConfigError, EngineConfig, read_config
 from csps_engine.logs import configure_logs
 from csps_engine.server.library_pages import release_library_pages
+from csps_engine.server.settle import keep_large_blocks_apart
 from csps_engine.server.tensor_processes import Following, become_tensor_ranks, own_device
 from csps_engine.wire.generated import RankEnvironment
 
@@ -58,6 +59,7 @@ def run(config: EngineConfig) -> int:
     gc.enable()
     if config.backend == "cpu":
         release_library_pages()
+        keep_large_blocks_apart()
     own = become_tensor_ranks(config.tensor_parallel)
     tensor_rank = own.tensor_rank if isinstance(own, Following) else 0
     if config.backend == "cuda" and config.tensor_parallel > 1:

@@ -63,11 +63,16 @@ class Llama:
     def qkv(self, layer: int, x: Tensor, turn: Tensor) -> Qkv:
         """Norm, projection and RoPE of x [T, hidden]."""
         weights = self.weights.layers[layer]
-        # One buffer a projection keeps K and V contiguous for attention and for whoever stores them.
-        parts = [self._project(weights, x[a:b], turn[a:b]) for a, b in _chunks(x.shape[0])]
-        if len(parts) == 1:
-            return parts[0]
-        return Qkv(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        chunks = _chunks(x.shape[0])
+        if len(chunks) == 1:
+            return self._project(weights, x, turn)
+        c, tokens = self.config, x.shape[0]
+        q = x.new_empty(tokens, c.heads, c.head_dim)
+        # Head by head in memory, as attention and whoever stores them want K and V.
+        k, v = (x.new_empty(c.kv_heads, tokens, c.head_dim).transpose(0, 1) for _ in range(2))
+        for a, b in chunks:
+            q[a:b], k[a:b], v[a:b] = self._project(weights, x[a:b], turn[a:b])
+        return Qkv(q, k, v)
 
     def finish(self, layer: int, x: Tensor, attended: Tensor) -> None:
         """Add to x [T, hidden], in place, the attention output [T, heads, head_dim] projected, then the MLP.

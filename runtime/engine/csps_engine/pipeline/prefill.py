@@ -80,6 +80,8 @@ class PrefillRun:
             q, k, v = _head_major(model.qkv(layer, self._x, self._turn))
             self._kv_bytes += _hand_over(self._sink, layer, own, k, v)
             attended = self._attention.attend(q, k, v)
+            # Of a long prompt tens of megabytes, and what comes now needs room too.
+            del q, k, v
             if layer == self.layers - 1:
                 # Nothing after the last layer reads any token but the last, whose owner holds it last.
                 self._x, attended = self._x[-1:], attended[-1:]

@@ -69,6 +69,27 @@ settle()
 print(anonymous_kb() < held - 32768, sum(float(part.sum()) for part in kept))
 """
 
+APART = """
+import torch
+from csps_engine.server.settle import LARGE_BLOCK_BYTES, keep_large_blocks_apart
+
+def anonymous_kb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon:"))
+
+keep_large_blocks_apart()
+# What the C library learns from: freed once, it would take the next ones from its heap.
+for _ in range(3):
+    torch.ones(LARGE_BLOCK_BYTES // 2)
+began = anonymous_kb()
+large, small = [], []
+for _ in range(8):
+    large.append(torch.ones(LARGE_BLOCK_BYTES // 4 + 1))
+    small.append(torch.ones(1024))
+held = anonymous_kb()
+large.clear()
+print(held > began + 60000, anonymous_kb() < began + 8192)
+"""
+
 
 def said_by(program: str) -> list[str]:
     how = {"cwd": Path(csps_engine.__file__).parents[1], "capture_output": True, "text": True, "check": True}
@@ -85,3 +106,7 @@ def test_a_process_computes_the_same_without_the_library_pages_of_its_start() ->
 
 def test_holes_in_the_heap_are_given_back_and_what_lies_between_them_stays() -> None:
     assert said_by(SETTLE) == ["True", "64000.0"]
+
+
+def test_large_blocks_are_given_back_as_soon_as_they_are_freed() -> None:
+    assert said_by(APART) == ["True", "True"]
