@@ -25,8 +25,7 @@ FIRST_BYTES, LARGEST_BYTES = 1 << 16, 1 << 24
 SMALL_BYTES, SMALL_REPEATS = 1 << 10, 8
 LINEAR_TOKENS = 256
 MEETING_TOKENS = 64
-QUERIES, KEYS = 256, 1024
-"""Many times a kernel's tiles; a causal call has as many queries as keys."""
+QUERIES, KEYS, CAUSAL_TOKENS = 256, 1024, 512
 CHOOSING_TOKENS = 128, 512
 """Of each rank: whole pages in two chunks."""
 
@@ -111,14 +110,15 @@ def _meeting_seconds(model: Llama, mesh: Mesh, watch: Stopwatch) -> float:
 def _attention(model: Llama, watch: Stopwatch) -> tuple[float, float, float]:
     """Operations a second, seconds of a call, and keys that a masked query costs in vain."""
     config = model.config
-    q = torch.ones(KEYS, config.heads, config.head_dim, dtype=model.dtype, device=model.device)
+    q = torch.ones(CAUSAL_TOKENS, config.heads, config.head_dim, dtype=model.dtype, device=model.device)
     kv = torch.ones(config.kv_heads, KEYS, config.head_dim, dtype=model.dtype, device=model.device)
     whole = watch.slowest(lambda: attend(q[:QUERIES], kv, kv, causal=False))
     call = watch.slowest(lambda: attend(q[:2], kv[:, :2], kv[:, :2], causal=False))
-    causal = watch.slowest(lambda: attend(q, kv, kv, causal=True))
-    keys_of_query = causal / whole * QUERIES
+    run = kv[:, :CAUSAL_TOKENS]
+    causal = watch.slowest(lambda: attend(q, run, run, causal=True))
+    keys_of_query = causal / whole * QUERIES * KEYS / CAUSAL_TOKENS
     flops = 4 * config.heads * config.head_dim * QUERIES * KEYS / whole
-    return flops, call, max(0.0, keys_of_query - KEYS / 2)
+    return flops, call, max(0.0, keys_of_query - CAUSAL_TOKENS / 2)
 
 
 def _choosing(model: Llama, mesh: Mesh, watch: Stopwatch, attention_flops: float) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from csps_engine.comm.divided import DividedMesh
 from csps_engine.comm.mesh import Mesh
 
 SPAN_SECONDS = 0.15
-STANDING_SPAN_SECONDS = 0.5
+STANDING_SPAN_SECONDS = 0.3
 STANDING_SHARE = 0.1
 """Of the time, in which a rank that has work computes nothing, from which it stands still."""
 MEETING_SPANS = 2
@@ -42,8 +42,11 @@ class Stopwatch:
         work()
         trial = self.once(work)
         if self._span_seconds is None:
-            standing = self._most(self._timed(work, self._repeats(SPAN_SECONDS, trial))[1])
-            self._span_seconds = STANDING_SPAN_SECONDS if standing > STANDING_SHARE else SPAN_SECONDS
+            took, standing = self._timed(work, self._repeats(SPAN_SECONDS, trial))
+            if self._most(standing) <= STANDING_SHARE:
+                self._span_seconds = SPAN_SECONDS
+                return self._most(took)
+            self._span_seconds = STANDING_SPAN_SECONDS
         return self._most(self._timed(work, self._repeats(self._span_seconds, trial))[0])
 
     def meeting(self, work: Callable[[], object], exchange: Callable[[], object]) -> float:
