@@ -57,7 +57,7 @@ def measure_speeds(model: Llama, mesh: Mesh) -> Speeds:
         linear_flops = _linear_flops(model, watch)
         attention_flops, piece_seconds, masked_keys = _attention(model, watch)
         link_bytes, exchange_seconds = _link(mesh, watch)
-        choosing_seconds, choosing_token_seconds = _choosing(model, mesh, watch, attention_flops)
+        choosing_seconds, choosing_token_seconds = _choosing(model, mesh, watch, attention_flops, masked_keys)
         return Speeds(
             linear_flops=linear_flops,
             attention_flops=attention_flops,
@@ -121,7 +121,9 @@ def _attention(model: Llama, watch: Stopwatch) -> tuple[float, float, float]:
     return flops, call, max(0.0, keys_of_query - CAUSAL_TOKENS / 2)
 
 
-def _choosing(model: Llama, mesh: Mesh, watch: Stopwatch, attention_flops: float) -> tuple[float, float]:
+def _choosing(
+    model: Llama, mesh: Mesh, watch: Stopwatch, attention_flops: float, masked_keys: float
+) -> tuple[float, float]:
     """Seconds of choosing in a sparse layer and for each own token of it: from two lengths of prompt, of which nothing
     is fetched, less the attention to own keys."""
     if mesh.size == 1:
@@ -134,7 +136,9 @@ def _choosing(model: Llama, mesh: Mesh, watch: Stopwatch, attention_flops: float
         q = torch.ones(own, heads, size, dtype=model.dtype, device=model.device)
         kv = torch.ones(model.config.kv_heads, own, size, dtype=model.dtype, device=model.device)
         took = watch.slowest(lambda: attention.attend(q, kv, kv))
-        return max(0.0, took - 2 * heads * size * own * own / attention_flops)
+        # An early and a late chunk, each causal in itself.
+        own_pairs = own * (own / 2 + min(masked_keys, own / 4))
+        return max(0.0, took - 4 * heads * size * own_pairs / attention_flops)
 
     short, long = CHOOSING_TOKENS
     first, second = choosing(short), choosing(long)

@@ -3,14 +3,18 @@
 A layer of it, on the busiest rank:
     dense products + choosing + max(own keys, the chosen ones on their way) + the chosen keys
 Choosing (digests, votes, lists, small exchanges) is measured on the ranks, as a time for each layer and for each own
-token. How much is fetched and read depends on the text: what is assumed was measured on prose, and the gain has to be
-MARGIN at least, since the exact form is never to be faster.
+token. How much is fetched and read depends on the text and falls with length: what is assumed was measured on prose, at
+4 ranks, in all layers and with default settings. The gain has to be MARGIN at least, for the exact form is never to be
+faster.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from csps_engine.core.plan import AttentionKind, PrefillMode
 from csps_engine.csa.settings import CsaSettings
@@ -27,10 +31,20 @@ from csps_engine.pipeline.cost import (
 from csps_engine.pipeline.mode import choose_mode
 from csps_engine.pipeline.pieces import piece_counts
 
-FETCHED = 0.67
-"""Of the rows that exact attention would move."""
-OWN_READ, FETCHED_READ = 0.7, 0.55
-"""Of the attention to own keys and to other ranks', in time."""
+
+class Shares(NamedTuple):
+    """What sparse attention leaves of the exact one."""
+
+    fetched: float
+    """Of the rows that move."""
+    own_read: float
+    """Of the attention to own keys, in processor time."""
+    fetched_read: float
+    """Of that to other ranks' keys."""
+
+
+MEASURED = {2048: Shares(0.66, 0.76, 0.60), 4096: Shares(0.57, 0.55, 0.42)}
+"""By length of prompt, rising."""
 MARGIN = 0.07
 
 
@@ -75,15 +89,27 @@ def attention_kind(prompt: Spread, settings: CsaSettings, rule: PieceRule) -> At
 def sparse_work(config: ModelConfig, tokens: int, ranks: int, element_bytes: int, settings: CsaSettings) -> LayerWork:
     """Of a layer, beside choosing."""
     exact = layer_work(config, "kvGather", tokens, ranks, element_bytes)
+    left = shares(tokens)
     row = 2 * config.head_dim * element_bytes
     packed = 2 * config.head_dim + 2 if settings.packing == "eightBit" else row
     return LayerWork(
         exact.linear_flops,
-        OWN_READ * exact.local_flops,
-        FETCHED_READ * exact.remote_flops,
-        FETCHED * exact.inward_bytes * packed / row,
+        left.own_read * exact.local_flops,
+        left.fetched_read * exact.remote_flops,
+        left.fetched * exact.inward_bytes * packed / row,
         0.0,
+        left.own_read * exact.diagonal_flops,
+        exact.diagonal_run,
     )
+
+
+def shares(tokens: int) -> Shares:
+    """Between measured lengths straight in the logarithm of the length, and beyond them as at the nearest."""
+    lengths = list(MEASURED)
+    nearest = min(max(tokens, lengths[0]), lengths[-1])
+    shorter, longer = next(pair for pair in itertools.pairwise(lengths) if nearest <= pair[1])
+    way = math.log(nearest / shorter) / math.log(longer / shorter)
+    return Shares(*(a + way * (b - a) for a, b in zip(MEASURED[shorter], MEASURED[longer], strict=True)))
 
 
 def sparse_layer_seconds(work: LayerWork, speeds: Speeds, own_tokens: float) -> float:

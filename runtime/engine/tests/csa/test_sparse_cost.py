@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -16,7 +17,7 @@ from csps_engine.pipeline.calibration import measure_speeds
 from csps_engine.pipeline.cost import LayerWork, Speeds, layer_seconds, layer_work
 from csps_engine.pipeline.forecast import Forecast
 from csps_engine.pipeline.prefill import PrefillRunner
-from csps_engine.pipeline.sparse_cost import MARGIN, sparse_layer_seconds, sparse_work
+from csps_engine.pipeline.sparse_cost import MARGIN, MEASURED, shares, sparse_layer_seconds, sparse_work
 
 MODEL = random_llama(heads=8, kv_heads=4, head_dim=64)
 CONFIG = MODEL.config
@@ -50,6 +51,15 @@ def test_what_pays_is_foreseen_to_save_the_margin() -> None:
         exact = layer_seconds(layer_work(CONFIG, "kvGather", tokens, 4, 4), FAST_LINK, 1)
         kind = Forecast(CONFIG, 4, "kvGather", FAST_LINK).attention(tokens, 4, SETTINGS)
         assert (kind == "sparse") == (sparse < (1 - MARGIN) * exact)
+
+
+def test_what_is_read_falls_with_length_between_measured_lengths_and_is_theirs_beyond() -> None:
+    assert shares(1025) == MEASURED[2048]
+    for tokens, measured in MEASURED.items():
+        assert shares(tokens) == pytest.approx(measured)
+    assert shares(1_000_000) == pytest.approx(list(MEASURED.values())[-1])
+    for shorter, longer in itertools.pairwise(range(2048, 10_000, 500)):
+        assert all(a >= b for a, b in zip(shares(shorter), shares(longer), strict=True))
 
 
 class _Never:
