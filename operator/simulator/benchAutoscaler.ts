@@ -3,6 +3,7 @@
  *
  *     npm run bench:autoscaler                    all scenarios
  *     npm run bench:autoscaler -- "Mooncake"      those whose title has the word
+ *     npm run bench:autoscaler -- --planner       the planner alone, from the size that it gives for the first minutes
  *
  * Each baseline is played at several settings of its knob. It is beaten when no setting of it has both the goodput and
  * the GPU-hours of csps. The clairvoyant schedule (autoscalers/clairvoyant.ts) is the yardstick: csps is to have 95 % of
@@ -33,16 +34,31 @@ const wantedGoodput = 0.95;
 const stretchSeconds = 300;
 
 const usage =
-  "usage: npm run bench:autoscaler [-- WORD]   WORD: only scenarios whose title has it, as Mooncake, Azure, bursts";
+  "usage: npm run bench:autoscaler [-- [--planner] [WORD]]   --planner: nothing beside it, in seconds   " +
+  "WORD: only scenarios whose title has it, as Mooncake, Azure, bursts";
 
-const { values, positionals } = parseArgs({ options: { help: { type: "boolean" } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { help: { type: "boolean" }, planner: { type: "boolean" } },
+  allowPositionals: true,
+});
 if (values.help === true) console.log(usage);
-else compareThose((positionals[0] ?? "").toLowerCase());
+else playThose((positionals[0] ?? "").toLowerCase(), values.planner === true ? playAlone : compare);
 
-function compareThose(word: string): void {
+function playThose(word: string, play: (scenario: Scenario) => void): void {
   const chosen = scenarios().filter(({ title }) => title.toLowerCase().includes(word));
   if (chosen.length === 0) throw new Error(`no scenario has "${word}" in its title; ${usage}`);
-  for (const scenario of chosen) compare(scenario);
+  for (const scenario of chosen) play(scenario);
+}
+
+function playAlone(scenario: Scenario): void {
+  const setting = prepare(scenario);
+  const autoscaler = plannedAutoscaler(setting.cost, setting.policy, setting);
+  const { attainment, gpuHours, ttftSeconds } = simulateScaled({ ...setting, autoscaler });
+  const { mean, p99 } = ttftSeconds;
+  console.log(
+    `${setting.title}: attainment ${percent(attainment)}, ${gpuHours.toFixed(2)} GPU-hours, ` +
+      `TTFT mean ${mean.toFixed(2)} s, p99 ${p99.toFixed(2)} s`,
+  );
 }
 
 function scenarios(): readonly Scenario[] {
