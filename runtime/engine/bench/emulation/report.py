@@ -95,7 +95,7 @@ def table(measured: Sequence[Measured]) -> str:
     if errors:
         lines += ["", "layers of the slowest rank over the cost model's prediction, lowest to highest:"]
         lines += [
-            f"  {one.case.name:32}" + " ".join(f"{ratio:.2f}" for ratio in sorted(one.predicted))
+            f"  {one.case.name:34}" + " ".join(f"{ratio:.2f}" for ratio in sorted(one.predicted))
             for one in measured
             if one.predicted
         ]
