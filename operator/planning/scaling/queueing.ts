@@ -4,9 +4,12 @@
  *   u     = sum(rate_i s_i) / c
  *   P     = u^(sqrt(2 (c + 1)) - 1)                                               share of arrivals that wait
  *   mean  = u^(sqrt(2 (c + 1)) - 2)  sum(rate_i s_i^2) / (2 c^2 (1 - u))          Sakasegawa, Allen-Cunneen
- *   p90   = mean / P  ln(10 P)          those that wait do so exponentially; zero where fewer than a tenth wait
+ *   late  = (1 - u) y / (1 - u y),  y = P exp(-x P / mean)                        share that waits longer than x
+ *   p90   = mean / P  ln(10 P (1 - 0.9 u))                                        x at which a tenth is late
  *
- * One server's mean is Pollaczek-Khinchine's. Both grow with every rate and fall with c, so sizes can be searched.
+ * One server's mean is Pollaczek-Khinchine's. Late prompts stand back (roles/turn.ts), so they don't make those behind them
+ * late: of y, what would be late in order of arrival, so much less is, by the queue of impatient customers (M/M/1+D).
+ * Both grow with every rate and fall with c, so sizes can be searched.
  */
 export interface Work {
   readonly ratePerSecond: number;
@@ -29,11 +32,12 @@ export function meanWaitSeconds(work: readonly Work[], servers: number): number 
   return (shared * residual) / (servers ** 2 * (1 - used));
 }
 
+/** The wait that nine of ten stay below while late ones stand back; zero where fewer would wait at all. */
 export function p90WaitSeconds(work: readonly Work[], servers: number): number {
   const used = utilisation(work, servers);
   if (used === 0) return 0;
   if (!(used < 1)) return Infinity;
   const waiting = used ** (Math.sqrt(2 * (servers + 1)) - 1);
-  if (waiting <= 0.1) return 0;
-  return (meanWaitSeconds(work, servers) / waiting) * Math.log(10 * waiting);
+  const excess = 10 * waiting * (1 - 0.9 * used);
+  return excess <= 1 ? 0 : (meanWaitSeconds(work, servers) / waiting) * Math.log(excess);
 }
