@@ -10,6 +10,7 @@
 import type { Demand } from "../scaling/decision.ts";
 import { forecastRatio, kalmanForecast, recentPeak } from "../scaling/forecast.ts";
 import { seasonalPeak, seasonOf } from "../scaling/season.ts";
+import { utilisation } from "./policy.ts";
 
 export interface Arrived {
   readonly prompts: number;
@@ -33,6 +34,12 @@ const mostRatio = 12;
 /** A burst may come a little before it is due, and begins amid a stretch. */
 const seasonSlack = 2;
 const peakStretches = 20;
+/**
+ * Of a foreseen peak that ranks are planned for. It is over after a stretch, so it may fill the groups wholly, where the
+ * planner leaves room in work that goes on; and a tenth of its prompts may be late, as objectives are for nine of ten and
+ * late prompts delay no others.
+ */
+const peakShare = 0.9 * utilisation;
 /** Predictions below so many times the present are noise, which the planner's margins hold. */
 const leastRatio = 1.1;
 
@@ -104,11 +111,11 @@ export function foresee(
   };
 }
 
-/** Of the fullest stretch ahead; undefined where load has no season. */
+/** Of the fullest stretch ahead, what is planned for; undefined where load has no season. */
 function seasonalTokens(complete: readonly Arrived[], ahead: number): number | undefined {
   const prompts = complete.map((one) => one.prompts);
   const season = seasonOf(prompts);
   if (season === undefined) return undefined;
   const all = sum(complete);
-  return (seasonalPeak(prompts, season, ahead) * all.tokens) / all.prompts;
+  return (peakShare * seasonalPeak(prompts, season, ahead) * all.tokens) / all.prompts;
 }
