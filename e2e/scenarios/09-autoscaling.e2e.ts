@@ -70,6 +70,11 @@ function crowd(clients: number, pauseMs = 12_000): Crowd {
   };
 }
 
+function decisions(): Promise<string> {
+  const target = ["cspsdeployment", NAME, "-n", world.namespace];
+  return kubectl(["get", ...target, "-o", "jsonpath={.status.decisions}"]);
+}
+
 beforeAll(async () => {
   await apply({ mode: "Enforce" });
   await untilSize(NAME, ONE, 3 * MINUTE);
@@ -89,17 +94,16 @@ test(
     const began = Date.now();
     await untilSize(NAME, TWO, 4 * MINUTE);
     console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
+    // Only the newest decisions are kept: each is looked for when it was just taken.
+    expect(await decisions()).toContain("ScaleUp");
     clients.leave(1);
     const left = Date.now();
     await untilSize(NAME, ONE, 3 * MINUTE);
     console.log(`   shrunk after ${Math.round((Date.now() - left) / 1000)} s`);
+    expect(await decisions()).toContain("ScaleDown");
     const whole = await clients.gone();
     console.log(`   ${whole} requests, all whole`);
     expect(whole).toBeGreaterThan(6);
-    const target = ["cspsdeployment", NAME, "-n", world.namespace];
-    const decisions = await kubectl(["get", ...target, "-o", "jsonpath={.status.decisions}"]);
-    expect(decisions).toContain("ScaleUp");
-    expect(decisions).toContain("ScaleDown");
   },
 );
 
