@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { LengthClass } from "../scaling/decision.ts";
 import { demandOf, isIdle } from "./demand.ts";
 import { foresee, lookedAt, noOutlook, type Outlook, stretchMs } from "./outlook.ts";
+import { utilisation } from "./policy.ts";
 import { quantileOf } from "./reading.ts";
 import { aReading, type ReadingShape } from "./testing/readings.ts";
 
@@ -214,6 +215,12 @@ describe("the outlook", () => {
     expect(ratio(seasons(76), 60)).toBe(1);
     expect(ratio(seasons(79), 60)).toBeGreaterThan(5);
     expect(ratio(seasons(96), 60)).toBe(1);
+  });
+
+  it("plans a foreseen burst to fill the groups wholly, a tenth of its prompts late", () => {
+    const season = Array.from({ length: 80 }, (_, step) => (step % 20 < 1 ? 10_000 : 1_000));
+    const found = ratio(after(season.slice(0, 79), 10), 60);
+    expect(found).toBeCloseTo((0.9 * utilisation * 10_000) / 1_000, 1);
   });
 
   it("predicts an amount: less of it is a larger share of a smaller present", () => {
