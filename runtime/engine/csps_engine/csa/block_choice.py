@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from csps_engine.csa.digest import limits
-from csps_engine.csa.need import spread_of_square
+from csps_engine.csa.need import spread_of_square, weights_of
 from csps_engine.kernels.compiled import compiled
 
 SOURCE = Path(__file__).with_name("choice.c")
@@ -72,14 +72,10 @@ def score_by_torch(q: Tensor, digests: Tensor, held: HeldBlocks) -> BlockScores:
     kv_heads = digests.shape[2]
     found = digests.index_select(0, held.slots.flatten()).unflatten(0, held.slots.shape).flatten(1, 2)
     low, high = (part.permute(0, 2, 3, 1) for part in limits(found))  # [n, K, D, C]
-    middle, half = (high + low) * 0.5, (high - low) * 0.5
     scaled = (q.float() * q.shape[-1] ** -0.5).unflatten(1, (kv_heads, -1))  # [n, K, G, D]
-    centre = (scaled @ middle).add_(math.log(held.block_tokens))
-    reach = scaled.abs() @ half
-    spread = (scaled * scaled) @ (half * half) * spread_of_square(held.block_tokens)
     missing = ~held.there().unsqueeze(1)
-    expected, bound = (centre + part for part in (torch.minimum(spread, reach), reach))
-    return BlockScores(*(part.flatten(1, 2).masked_fill(missing, -math.inf) for part in (expected, bound)))
+    weights = weights_of(scaled, (low, high), held.block_tokens)
+    return BlockScores(*(part.flatten(1, 2).masked_fill(missing, -math.inf) for part in weights))
 
 
 def choose_by_torch(scores: BlockScores, floor: Tensor, kv_heads: int, held: HeldBlocks) -> BlockChoice:

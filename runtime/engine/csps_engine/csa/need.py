@@ -38,12 +38,25 @@ def expected_weight(q: Tensor, digests: Tensor, block_tokens: int) -> Tensor:
     if kernels is not None:
         return kernels.expected_weight(q, digests, math.log(block_tokens), spread_of_square(block_tokens))
     low, high = limits(digests)
+    return weights_of(q.float() * q.shape[-1] ** -0.5, (low.T, high.T), block_tokens).expected
+
+
+class Weights(NamedTuple):
+    """Logarithms of what queries give blocks."""
+
+    expected: Tensor
+    bound: Tensor
+
+
+def weights_of(scaled: Tensor, ranges: tuple[Tensor, Tensor], block_tokens: int) -> Weights:
+    """[..., Q, C] by the formulas of this file's head, of scaled queries [..., Q, D]; ranges: lo and hi [..., D, C]."""
+    low, high = ranges
     middle, half = (low + high) / 2, (high - low) / 2
-    scaled = q.float() * q.shape[-1] ** -0.5
-    centre = scaled @ middle.T
-    spread = (scaled * scaled) @ (half * half).T * spread_of_square(block_tokens)
-    bound = scaled.abs() @ half.T
-    return centre + torch.minimum(spread, bound) + math.log(block_tokens)
+    centre = scaled @ middle
+    spread = (scaled * scaled) @ (half * half) * spread_of_square(block_tokens)
+    reach = scaled.abs() @ half
+    expected, bound = (centre + part + math.log(block_tokens) for part in (torch.minimum(spread, reach), reach))
+    return Weights(expected, bound)
 
 
 class Need(NamedTuple):
