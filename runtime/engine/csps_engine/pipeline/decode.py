@@ -8,7 +8,6 @@ home:    logits, sample;  every rank learns every token
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,19 +18,11 @@ from csps_engine.kv.pool import KvPool
 from csps_engine.model.llama import Llama
 from csps_engine.pipeline.chosen_attention import ChosenAttention
 from csps_engine.pipeline.chosen_pages import Reader
-from csps_engine.pipeline.decode_attention import DecodeAttention, StepPages
+from csps_engine.pipeline.decode_attention import DecodeAttention, StepAttention, StepPages
 from csps_engine.pipeline.graphed_layers import GraphedLayers
 from csps_engine.pipeline.routes import Routes, plan_routes
 from csps_engine.pipeline.token_exchange import share_tokens
 from csps_engine.sampling import sample
-
-
-class StepAttention(Protocol):
-    """Attention of one step's rows, layer by layer."""
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Output [n, H, D] of own rows' q [n, H, D], after storing k, v [n, K, D]. Collective."""
-        ...
 
 
 class DecodeRunner:

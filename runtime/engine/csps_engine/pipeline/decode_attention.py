@@ -10,6 +10,7 @@ Per layer:  A  home sends q to every other holder, and k, v to the owner of the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +24,14 @@ from csps_engine.kv.runs import local_pages
 from csps_engine.model.config import ModelConfig
 from csps_engine.pipeline.decode_exchange import DecodeExchange
 from csps_engine.pipeline.routes import Routes
+
+
+class StepAttention(Protocol):
+    """Attention of one step's rows, layer by layer."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Output [n, H, D] of own rows' q [n, H, D], after storing k, v [n, K, D]. Collective."""
+        ...
 
 
 class StepPages:

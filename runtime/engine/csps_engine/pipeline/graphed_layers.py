@@ -10,19 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from csps_engine.kernels.graphs import Outputs, Recorder, Recording, bucket_for
 from csps_engine.model.llama import Llama
-
-
-class LayerAttention(Protocol):
-    """Attention of one step's rows, layer by layer."""
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+from csps_engine.pipeline.decode_attention import StepAttention
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class GraphedLayers:
             # The largest first: smaller ones find room in the memory that it took.
             self._recorded = {rows: self._record(recorder, rows) for rows in reversed(self._sizes)}
 
-    def run(self, x: Tensor, turn: Tensor, attention: LayerAttention) -> Tensor | None:
+    def run(self, x: Tensor, turn: Tensor, attention: StepAttention) -> Tensor | None:
         """Residual stream [n, hidden] after all layers; None for a number of rows that was not recorded.
 
         It lies in memory that the next run overwrites.
