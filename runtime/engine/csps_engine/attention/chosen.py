@@ -14,7 +14,7 @@ from torch import Tensor
 
 from csps_engine.attention.attend import attend
 from csps_engine.attention.partial import Partial, nothing
-from csps_engine.attention.row import LARGEST_GROUP, LARGEST_HEAD, SOURCE
+from csps_engine.attention.row import SOURCE, serves
 from csps_engine.kernels.choice import kernels_for
 from csps_engine.kernels.compiled import compiled
 
@@ -67,7 +67,7 @@ def _by_code(q: Tensor, pages: Pages, blocks: ChosenBlocks) -> Partial | None:
     k, v = pages
     count, heads, size = q.shape
     kv_heads, group = k.shape[0], heads // k.shape[0]
-    if q.dtype != torch.float32 or q.device.type != "cpu" or size % 16 or size > LARGEST_HEAD or group > LARGEST_GROUP:
+    if not serves(q, group):
         return None
     stride, library = k.stride(0), compiled(SOURCE)
     if library is None or any(part.stride(0) != stride or not part[0].is_contiguous() for part in pages):

@@ -47,7 +47,6 @@ INLINE void meet(held h, const float *k, const float *v, size_t tokens, const si
       store(&scores[g][t], weights);
       part += weights;
     }
-    for (size_t t = tokens; t < BLOCK; t++) scores[g][t] = 0;
     if (largest > h.top[g]) {
       const floats down = power((floats){0} + (h.top[g] - largest));
       h.total[g] *= down[0];

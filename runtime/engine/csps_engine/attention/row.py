@@ -29,6 +29,12 @@ class _Row(ctypes.Structure):
     )
 
 
+def serves(q: Tensor, group: int) -> bool:
+    """Whether row.c takes queries like q [n, H, D], so many of them to a KV head."""
+    fits = q.shape[2] % 16 == 0 and q.shape[2] <= LARGEST_HEAD and group <= LARGEST_GROUP
+    return fits and q.dtype == torch.float32 and q.device.type == "cpu"
+
+
 def attend_row(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
     """Output [1, H, D] and log-sum-exp [1, H] of q [1, H, D] over k, v [K, S, D], S at least 1.
 
@@ -37,7 +43,7 @@ def attend_row(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
     _, heads, size = q.shape
     kv_heads, tokens, _ = k.shape
     group = heads // kv_heads
-    if q.dtype != torch.float32 or q.device.type != "cpu" or size % 16 or size > LARGEST_HEAD or group > LARGEST_GROUP:
+    if not serves(q, group):
         return None
     stride = k.stride(0)
     if any(part.stride() != (stride, size, 1) or part.dtype != torch.float32 for part in (k, v)):

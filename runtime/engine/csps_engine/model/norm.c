@@ -1,11 +1,7 @@
 /* Root-mean-square norm of few tokens in fp32; torch takes several calls for one, and decode many norms for a token. */
 #include <stddef.h>
 
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
+#include "../kernels/vectors.h"
 
 enum { PARTS = 8 };
 
