@@ -52,9 +52,17 @@ export function scalingPolicy(spec: Spec): ScalingPolicy {
   };
 }
 
-export function lengthClasses({ slo, model }: Pick<Spec, "slo" | "model">): readonly LengthClass[] {
-  const classes = slo.classes ?? [{ name: "all", upToTokens: model.contextLength, ttftMs: slo.ttftMs }];
-  return classes.map(({ name, upToTokens, ttftMs }) => ({ name, upToTokens, ttftSeconds: ttftMs / 1000 }));
+/** One class for all prompts where none are named. */
+export function objectiveClasses({ slo, model }: Pick<Spec, "slo" | "model">) {
+  return slo.classes ?? [{ name: "all", upToTokens: model.contextLength, ttftMs: slo.ttftMs }];
+}
+
+export function lengthClasses(spec: Pick<Spec, "slo" | "model">): readonly LengthClass[] {
+  return objectiveClasses(spec).map(({ name, upToTokens, ttftMs }) => ({
+    name,
+    upToTokens,
+    ttftSeconds: ttftMs / 1000,
+  }));
 }
 
 /** Degrees that double from the least to the largest, both included; all-to-all takes those that divide the heads. */

@@ -15,6 +15,7 @@ import {
   secretMounts,
   secretVolumes,
 } from "../../../ranks/desired/volumes.ts";
+import { objectiveClasses } from "../../../planning/autoscaling/policy.ts";
 import type { DeploymentDesign } from "./deploymentDesign.ts";
 import { containerResources } from "./containerResources.ts";
 import type { DisruptionBudget, ServiceAccount } from "./otherKinds.ts";
@@ -122,19 +123,13 @@ function gatewayVariables(design: DeploymentDesign): GatewayEnvironment {
     CSPS_CONTROL_TOKEN_FILE: controlTokenFile,
     CSPS_REDIS_URL_FILE: redisUrlFile,
     CSPS_API_KEYS_DIR: design.spec.gateway.apiKeysSecret === undefined ? "" : apiKeysFolder,
-    CSPS_LENGTH_CLASSES: lengthClasses(design),
+    CSPS_LENGTH_CLASSES: objectiveClasses(design.spec)
+      .map(({ name, upToTokens, ttftMs }) => [name, upToTokens, ttftMs].join(":"))
+      .join(","),
     CSPS_WAKE_MS: String(scaleToZero.enabled ? scaleToZero.wakeSeconds * 1000 : 0),
     CSPS_WAKE_MAX_WAITING: String(scaleToZero.maxWaiting),
     CSPS_LOG_LEVEL: "info",
   };
-}
-
-/** A class of their own for all prompts where no classes are named: the gateway has to know the objective. */
-function lengthClasses({ spec: { slo, model } }: DeploymentDesign): string {
-  const { classes, ttftMs } = slo;
-  return (classes ?? [{ name: "all", upToTokens: model.contextLength, ttftMs }])
-    .map((one) => [one.name, one.upToTokens, one.ttftMs].join(":"))
-    .join(",");
 }
 
 function service(design: DeploymentDesign): Desired<Service> {
