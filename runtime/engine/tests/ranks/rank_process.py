@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,17 @@ class Group:
         self.name, self.role = name, role
         self.ranks = [RankProcess(place, name, role, ordinal) for ordinal in range(size)]
         self.generation = 0
+
+    @contextmanager
+    def served(self) -> Iterator[Group]:
+        """The group once it serves; in the end it is closed."""
+        try:
+            self.wait_loaded()
+            self.push_roster()
+            self.wait_serving()
+            yield self
+        finally:
+            self.close()
 
     def push_roster(self, members: list[RankProcess] | None = None, fence: int = 1) -> None:
         """To every member, as the operator does."""

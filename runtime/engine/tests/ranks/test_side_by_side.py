@@ -17,14 +17,8 @@ from tiny_model import Oracle, prompt_of
 
 @pytest.fixture(scope="module")
 def started_wide(place: Place) -> Iterator[Group]:
-    group = Group(place, "tiny-wide-0", "prefill", 4)
-    try:
-        group.wait_loaded()
-        group.push_roster()
-        group.wait_serving()
+    with Group(place, "tiny-wide-0", "prefill", 4).served() as group:
         yield group
-    finally:
-        group.close()
 
 
 @pytest.fixture

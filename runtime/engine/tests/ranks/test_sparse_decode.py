@@ -18,14 +18,8 @@ def choosing(place: Place) -> Iterator[Group]:
     """A serving pool of two ranks."""
     allowed = {"CSPS_SPARSE_ATTENTION": "enabled", "CSPS_SPARSE_MIN_TOKENS": str(MIN_TOKENS)}
     settings = {**place.settings, **allowed}
-    group = Group(dataclasses.replace(place, settings=settings), "tiny-choosing", "decode", 2)
-    try:
-        group.wait_loaded()
-        group.push_roster()
-        group.wait_serving()
+    with Group(dataclasses.replace(place, settings=settings), "tiny-choosing", "decode", 2).served() as group:
         yield group
-    finally:
-        group.close()
 
 
 def metric(group: Group, name: str) -> float:

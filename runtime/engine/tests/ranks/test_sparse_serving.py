@@ -17,14 +17,8 @@ def sparse(place: Place) -> Iterator[Group]:
     """A serving prefill group of three ranks that may leave keys out."""
     allowed = {"CSPS_SPARSE_ATTENTION": "enabled", "CSPS_SPARSE_MIN_TOKENS": str(MIN_TOKENS)}
     settings = {**place.settings, **allowed}
-    group = Group(dataclasses.replace(place, settings=settings), "tiny-sparse-0", "prefill", 3)
-    try:
-        group.wait_loaded()
-        group.push_roster()
-        group.wait_serving()
+    with Group(dataclasses.replace(place, settings=settings), "tiny-sparse-0", "prefill", 3).served() as group:
         yield group
-    finally:
-        group.close()
 
 
 def asked(request: Request, group: Group, decode: Group, **more: Any) -> tuple[int, dict[str, Any]]:
