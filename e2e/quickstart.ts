@@ -4,7 +4,7 @@
  */
 import { type Cluster, downAll, helm, namedCluster, up } from "./cluster/cluster.ts";
 import { ensureDocker } from "./cluster/docker.ts";
-import { buildImages, loadImages, pushImages } from "./cluster/images.ts";
+import { archiveImages, buildImages, loadImages, pushImages } from "./cluster/images.ts";
 import { say } from "./cluster/progress.ts";
 import { forward } from "./quickstart/forward.ts";
 import {
@@ -41,8 +41,10 @@ async function prepareCluster(options: Options): Promise<Cluster> {
     }
     return cluster;
   }
-  const cluster = await up(options.name);
-  await buildImages();
+  const cluster = await up(options.name, async (known) => {
+    await buildImages();
+    await archiveImages(known);
+  });
   const renewed = await loadImages(cluster);
   // Pods of an earlier run keep the image that they started with, under the same tag.
   if (renewed.length > 0 && (await hasRelease(cluster))) {

@@ -116,15 +116,13 @@ async function nodeSource(): Promise<NodeSource> {
   return { image: await ensureNodeImage(), own: true };
 }
 
-async function create(name: string, source: NodeSource): Promise<void> {
+async function create(name: string, source: NodeSource, known: ReadonlyMap<string, number>): Promise<void> {
   const { kind } = await ensureClients(["kind"]);
   const folder = clusterFolder(name);
   await mkdir(folder, { recursive: true });
   const storeOf = (node: string): string => join(folder, "nodes", node, "containerd");
-  let known: ReadonlyMap<string, number> = new Map();
   if (source.own) {
     const store = await ensureNodeStore();
-    known = store.known;
     await step("giving each node its image store", async () => {
       for (const node of nodeNames(name, WORKERS)) await copyStore(store, storeOf(node));
     });
@@ -164,13 +162,17 @@ async function registered(cluster: Cluster): Promise<void> {
   }
 }
 
-/** A running cluster of this name, made when there is none that answers. */
-export async function up(name: string): Promise<Cluster> {
+/** What there is to do that needs Docker and no cluster; gets the layers that the nodes have from the start. */
+export type Meanwhile = (known: ReadonlyMap<string, number>) => Promise<void>;
+
+/** A running cluster of this name, made when there is none that answers; `meanwhile` runs while it is being made. */
+export async function up(name: string, meanwhile: Meanwhile = async () => {}): Promise<Cluster> {
   await ensureDocker();
   if (existsSync(join(clusterFolder(name), "kubeconfig"))) {
     const cluster = await describe(name);
     if (await answers(cluster)) {
       await advertiseGpus(cluster);
+      await meanwhile(cluster.knownLayers);
       return cluster;
     }
     say(`  cluster ${name} does not answer: it is made anew`);
@@ -179,12 +181,13 @@ export async function up(name: string): Promise<Cluster> {
   await raiseInotifyLimit();
   // Also after a creation that was interrupted half-way.
   await down(name);
-  try {
-    await create(name, source);
-  } catch (error) {
+  const known = source.own ? (await ensureNodeStore()).known : new Map<string, number>();
+  const [made, done] = await Promise.allSettled([create(name, source, known), meanwhile(known)]);
+  if (made.status === "rejected") {
     await down(name).catch(() => undefined);
-    throw error;
+    throw made.reason;
   }
+  if (done.status === "rejected") throw done.reason;
   const cluster = await describe(name);
   await step("waiting for every node and for DNS", async () => {
     await registered(cluster);

@@ -116,6 +116,20 @@ async function archive(reference: string, id: string, known: ReadonlyMap<string,
   return join(folder, "image.tar");
 }
 
+async function idOf(reference: string): Promise<string> {
+  return (await run("docker", ["image", "inspect", "-f", "{{.Id}}", reference])).trim();
+}
+
+/** Makes what `loadImages` hands to nodes that have the layers `known`; it needs no cluster yet. */
+export async function archiveImages(
+  known: ReadonlyMap<string, number>,
+  names: readonly ImageName[] = IMAGE_NAMES,
+): Promise<void> {
+  await step("archiving what the nodes do not have of the images", async () => {
+    for (const reference of names.map(imageReference)) await archive(reference, await idOf(reference), known);
+  });
+}
+
 /** Loads images onto the workers of a cluster that we made; returns those that were not there in this very form. */
 export async function loadImages(
   cluster: Cluster,
@@ -126,7 +140,7 @@ export async function loadImages(
   const loaded = JSON.parse(await readFile(record, "utf8").catch(() => "{}")) as Record<string, string>;
   for (const name of names) {
     const reference = imageReference(name);
-    const id = (await run("docker", ["image", "inspect", "-f", "{{.Id}}", reference])).trim();
+    const id = await idOf(reference);
     if (loaded[reference] === id) continue;
     await step(`loading ${reference} onto ${cluster.nodes.length - 1} workers`, async () => {
       const file = await archive(reference, id, cluster.knownLayers);
