@@ -62,7 +62,10 @@ def prefill(started: tuple[Group, Group]) -> Group:
 
 @pytest.fixture
 def decode(started: tuple[Group, Group]) -> Group:
-    """A serving decode pool of three ranks that hold no page for an earlier test (leases may have to end)."""
+    """A serving decode pool of three ranks that hold no page for an earlier test."""
     pool = started[1].restore()
+    for left in pool.api.get("/v1/inventory").body["requests"]:
+        pool.api.post("/v1/cancel", {"requestId": left["requestId"]})
+    # What ranks hold for a request that an earlier pool took is theirs until its lease ends.
     wait_for(lambda: not any(rank.state()["heldPages"] for rank in started[1].ranks), pool, 40)
     return started[1]
