@@ -159,6 +159,10 @@ export const decisionRecord = z
     time: z.iso.datetime().describe("When it was taken"),
     subject: z.string().describe("What was decided, for example placement of group/0"),
     choice: z.string().describe("A sentence"),
+    changed: z
+      .boolean()
+      .optional()
+      .describe("It changed something, or advises to; such records outlive those that found nothing to do"),
     refusals: z.array(z.string()).describe("Candidates that were refused, a sentence each"),
     inputs: z
       .array(z.string())
@@ -176,7 +180,12 @@ export const cspsDeploymentStatus = z
     degree: z.int().optional().describe("SP degree that the prefill groups serve with now"),
     decodeRanksReady: z.string().optional().describe("Ready decode ranks of desired, for example 2/2"),
     reason: z.string().optional().describe("Reason of the most telling condition, for the printer column"),
-    decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
+    decisions: z
+      .array(decisionRecord)
+      .optional()
+      .describe(
+        "The last decisions, newest first, 16 at most: the newest about each subject and those that changed something stay longest",
+      ),
     scale: scale.optional(),
   })
   .describe("What is running");

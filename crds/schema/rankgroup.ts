@@ -94,7 +94,12 @@ export const gangStatus = z
       .optional()
       .describe("When ranks failed within the restart window, oldest first"),
     lastFailure: z.string().optional().describe("Why the last rank failed"),
-    decisions: z.array(decisionRecord).optional().describe("The last 10 decisions, newest first"),
+    decisions: z
+      .array(decisionRecord)
+      .optional()
+      .describe(
+        "The last decisions, newest first, 16 at most: the newest about each subject and those that changed something stay longest",
+      ),
   })
   .describe("What is running of it");
 

@@ -14,7 +14,16 @@ import { scalingInput, type Subject } from "./input.ts";
 import { publishDegrees } from "./publishDegrees.ts";
 import { type Look, lookAt } from "./observe.ts";
 import { scaleOf } from "./scale.ts";
-import { type Acting, inputsOf, isHeld, newsOf, scalingCondition, scalingRecord, tellingOf } from "./tell.ts";
+import {
+  type Acting,
+  inputsOf,
+  isHeld,
+  newsOf,
+  scalingCondition,
+  scalingRecord,
+  scalingSubject,
+  tellingOf,
+} from "./tell.ts";
 
 /** While nothing runs, the first request must not wait for a whole interval. */
 const asleepMs = 1_000;
@@ -80,7 +89,7 @@ async function stopScaling(
   const message = "the replicas of the RoleScalers are the counts";
   context.notes.put(named, {
     condition: { type: "AutoscalingActive", status: "True", reason: "External", message },
-    decisions: [],
+    decisions: decisionsSoFar(context, deployment),
   });
 }
 
@@ -96,7 +105,6 @@ async function tell(
   const { decision, look, mode } = at;
   const { name, uid, namespace = "" } = deployment.metadata;
   const record = scalingRecord(decision, name, mode);
-  const earlier = context.notes.of(uid)?.decisions ?? earlierDecisions(deployment, record.subject);
   meter(context, deployment, at);
   const news = newsOf(decision, mode);
   if (memory.toldNews === news) return;
@@ -105,7 +113,7 @@ async function tell(
     { uid, key: keyOf(deployment) },
     {
       condition: scalingCondition(decision, mode, look.failures),
-      decisions: recordDecision(earlier, record),
+      decisions: recordDecision(decisionsSoFar(context, deployment), record),
     },
   );
   const { code } = tellingOf(decision);
@@ -128,9 +136,11 @@ async function tell(
   context.events.record({ ...refused, note: failure });
 }
 
-/** Those that an earlier leader told. */
-function earlierDecisions({ status }: CSPSDeployment, subject: string) {
-  return (status?.decisions ?? []).filter((one) => one.subject === subject);
+/** Those that were told, by an earlier leader where this one told none yet. */
+function decisionsSoFar({ notes }: AutoscalerContext, { metadata, status }: CSPSDeployment) {
+  const subject = scalingSubject(metadata.name);
+  const told = () => (status?.decisions ?? []).filter((one) => one.subject === subject);
+  return notes.of(metadata.uid)?.decisions ?? told();
 }
 
 function meter(

@@ -66,11 +66,22 @@ export function scalingRecord(decision: ScalingDecision, name: string, mode: Act
   const choice = reasons.map(({ code, sentence }) => `${code}: ${sentence}`).join("; ");
   return {
     time: new Date(input.nowMs).toISOString(),
-    subject: `scaling of ${name}`,
+    subject: scalingSubject(name),
     choice: mode === "Advise" ? `advice: ${choice}` : choice,
+    ...(changes(decision) && { changed: true }),
     refusals: refusals.map(({ code, sentence }) => `${code}: ${sentence}`),
     inputs: inputsOf(input),
   };
+}
+
+export function scalingSubject(deployment: string): string {
+  return `scaling of ${deployment}`;
+}
+
+/** Whether counts, or how far prompts are thinned, differ from what was in force. */
+function changes({ input, size, memory }: ScalingDecision): boolean {
+  const levelIn = (of: ScalingInput["memory"]): number => of.sparsity?.level ?? 0;
+  return describe(size) !== describe(input.current) || levelIn(memory) !== levelIn(input.memory);
 }
 
 export function inputsOf(input: ScalingInput): string[] {

@@ -69,6 +69,7 @@ function noteDecision({ design, record }: GangView, { placement }: GangFindings,
     time,
     subject: `placement of ${design.name}`,
     choice: placement.choice,
+    ...(placement.placed && { changed: true }),
     refusals: [...placement.refusals],
   };
   record.decisions = [...recordDecision(record.decisions, decision)];

@@ -52,6 +52,7 @@ export function tellFinding(context: RebalancerContext, pool: DecodePool, findin
     time: new Date(context.nowMs()).toISOString(),
     subject: subjectOf(pool.metadata.name),
     choice: finding.choice,
+    ...(finding.begun > 0 && { changed: true }),
     refusals: [...finding.refusals],
   };
   record.decisions = [...recordDecision(record.decisions, decision, shownDecisions)];

@@ -3,7 +3,6 @@ import { defaultGangPolicy, planGang } from "../gang/plan.ts";
 import type { EngineReport, GangObservation } from "../gang/observed.ts";
 import type { PlacementDecision } from "../placement/place.ts";
 import { anEngine, aRankPod, anObservation } from "../testing/builders.ts";
-import { mergeDecisions, recordDecision } from "./decisions.ts";
 import { deploymentConditions, type DeploymentFindings, type GangSummary } from "./deploymentConditions.ts";
 import { gangConditions } from "./gangConditions.ts";
 import { type ConditionDraft, stampConditions, tellingReason } from "./reason.ts";
@@ -163,33 +162,5 @@ describe("stampConditions", () => {
     ]);
     const [changed] = stampConditions([{ ...draft, status: "False" }], [earlier], stamp);
     expect(changed?.lastTransitionTime).toBe("2026-02-02T00:00:00Z");
-  });
-});
-
-describe("decisions", () => {
-  const decision = (time: string, subject: string, choice: string) => ({
-    time,
-    subject,
-    choice,
-    refusals: [],
-  });
-
-  it("keeps ten, newest first, and no mere repeat", () => {
-    let ring: ReturnType<typeof recordDecision> = [];
-    for (let index = 0; index < 12; index++) {
-      ring = recordDecision(ring, decision(`t${String(index)}`, "s", `c${String(index)}`));
-    }
-    expect(ring.map((one) => one.choice)).toEqual(
-      [11, 10, 9, 8, 7, 6, 5, 4, 3, 2].map((n) => `c${String(n)}`),
-    );
-    expect(recordDecision(ring, decision("later", "s", "c11"))).toBe(ring);
-  });
-
-  it("merges the rings of several gangs by time", () => {
-    const merged = mergeDecisions([
-      [decision("2026-03", "a", "x")],
-      [decision("2026-04", "b", "y"), decision("2026-02", "b", "z")],
-    ]);
-    expect(merged.map((one) => one.choice)).toEqual(["y", "x", "z"]);
   });
 });
