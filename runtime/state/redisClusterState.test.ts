@@ -86,6 +86,26 @@ describe("a primary under Sentinels", () => {
       await pair.dispose();
     }
   }, 60_000);
+
+  it("is left when it is cut off without a word, and is not gone back to when it is there again", async () => {
+    const pair = await startSentinelPair();
+    try {
+      const state = open({ url: pair.url });
+      await untilReachable(state);
+      expect(valueOf(await state.advanceFence(1))).toBe("accepted");
+      await pair.split();
+      await expect.poll(() => problemOf(state), { timeout: 15_000 }).toBeUndefined();
+      expect(valueOf(await state.advanceFence(2))).toBe("accepted");
+      pair.heal();
+      // What the new primary was told stands, and goes on standing.
+      expect(valueOf(await state.checkFence(1))).toBe("stale");
+      const another = open({ url: pair.url });
+      await untilReachable(another);
+      expect(valueOf(await another.advanceFence(1))).toBe("stale");
+    } finally {
+      await pair.dispose();
+    }
+  }, 60_000);
 });
 
 describe("a server behind TLS", () => {

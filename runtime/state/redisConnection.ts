@@ -18,6 +18,12 @@ export type RedisConnection = Pick<Redis | Cluster, "evalsha" | "eval" | "discon
   on(event: "ready", listener: () => void): unknown;
 };
 
+/**
+ * A connection that stays silent for so long, while an answer is due, is made anew: the other end may be cut off, or may
+ * no longer be the primary, and nobody would tell. Long enough for a server that is only slow.
+ */
+const leastSilenceMs = 2_000;
+
 /** Connects in the background and reconnects for ever. */
 export function openRedis(settings: ConnectionSettings): RedisConnection {
   const { address } = settings;
@@ -50,6 +56,7 @@ function connectionOptions({ password, commandTimeoutMs }: ConnectionSettings): 
     maxRetriesPerRequest: 1,
     commandTimeout: commandTimeoutMs,
     connectTimeout: 1_000,
+    socketTimeout: Math.max(leastSilenceMs, 2 * commandTimeoutMs),
     retryStrategy: backoffMs,
     // After a failover the old primary answers READONLY until the connection is made anew.
     reconnectOnError: (error) => error.message.startsWith("READONLY"),

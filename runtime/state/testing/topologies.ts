@@ -43,6 +43,10 @@ export async function startRedisCluster(): Promise<Topology> {
 export interface SentinelTopology extends Topology {
   /** Kills the primary and waits until the replica is the new one. */
   failOver(): Promise<void>;
+  /** Cuts the primary off, with its connections open and silent, and waits until the replica is the new one. */
+  split(): Promise<void>;
+  /** Lets the old primary answer again. */
+  heal(): void;
 }
 
 /** A primary, its replica, and one Sentinel whose word is enough. */
@@ -62,16 +66,25 @@ export async function startSentinelPair(): Promise<SentinelTopology> {
   const sentinel = await startOn(sentinelPort, [], { config, sentinel: true });
   const watcher = new Redis(sentinel.socket);
   await until(async () => ((await watcher.call("SENTINEL", "REPLICAS", "store")) as unknown[]).length === 1);
+  const promoted = async (): Promise<boolean> => {
+    const named = (await watcher.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "store")) as string[];
+    return named[1] === String(replicaPort);
+  };
   return {
     url: `redis+sentinel://127.0.0.1:${String(sentinelPort)}?master=store`,
     async failOver() {
       await primary.stop();
-      await until(async () => {
-        const named = (await watcher.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "store")) as string[];
-        return named[1] === String(replicaPort);
-      });
+      await until(promoted);
+    },
+    async split() {
+      primary.pause();
+      await until(promoted);
+    },
+    heal() {
+      primary.resume();
     },
     async dispose() {
+      primary.resume();
       watcher.disconnect();
       await disposeAll([sentinel, replica, primary]);
     },
