@@ -178,7 +178,7 @@ export const scale = z
         z.object({
           name: z.string().describe("Length class"),
           upToTokens: z.int().min(1).describe("Its longest prompt"),
-          degree: z.int().min(1).describe("SP degree to serve it with"),
+          degree: z.int().min(0).describe("SP degree to serve it with; 0: the group chooses"),
           attention: z
             .enum(["auto", "dense"])
             .optional()

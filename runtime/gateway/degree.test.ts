@@ -40,8 +40,11 @@ it("asks for exact attention where the table says so, and leaves it to the ranks
   expect(await asked("attention", { degrees: table })).toEqual(["dense", undefined]);
 });
 
-it("leaves the degree to the group when no table is known", async () => {
+it("leaves the degree to the group when no table is known, and where the table says no degree", async () => {
   expect(await asked("degree", {})).toEqual([undefined, undefined]);
+  await bench.close();
+  const table = [{ name: "all", upToTokens: 64, degree: 0, attention: "dense" as const }];
+  expect(await asked("degree", { degrees: table })).toEqual([undefined, undefined]);
 });
 
 it("tells the objective of the prompt's class, and that it has not waited long", async () => {

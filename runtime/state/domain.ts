@@ -59,7 +59,7 @@ export const degreeTable = z.array(
   z.object({
     name: z.string().min(1),
     upToTokens: z.int().min(1),
-    degree: z.int().min(1),
+    degree: z.int().min(0).describe("0: the group chooses"),
     attention: z
       .enum(["auto", "dense"])
       .optional()

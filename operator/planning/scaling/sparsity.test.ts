@@ -89,6 +89,18 @@ describe("sparsity as a knob", () => {
     expect(shrunk).toBeGreaterThanOrEqual(lowered);
   });
 
+  it("stays exact where no prompt that comes would be faster for it, however much comes", () => {
+    const alone = { ...current, groupSize: 1 };
+    const groups = { min: 1, max: 1 };
+    const single = aPolicy({ sparse }, { groupSizes: [1], groups });
+    expect(levelOf(planScaling(anInput({ current: alone, policy: single, demand: load(40) })))).toBe(0);
+    const full = aPolicy({ sparse }, { groupSizes: [8], groups });
+    const short = aDemand({ classes: [aClass("short", 1_000, 4_000)], decode: aDecode() });
+    const long = aDemand({ classes: [aClass("huge", 200_000, 4_000)], decode: aDecode() });
+    const at = (demand: Demand) => levelOf(planScaling(anInput({ current, policy: full, demand })));
+    expect([at(short), at(long)]).toEqual([0, highestLevel(full)]);
+  });
+
   it("says so, and leaves prompts exact where the deployment has no such knob", () => {
     const raised = Array.from({ length: 60 }, (_, index) => decide(0.05 * (index + 1))).find(
       (one) => levelOf(one) > 0,

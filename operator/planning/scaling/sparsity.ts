@@ -2,6 +2,7 @@
  * Sparse attention as a knob: prompts of the longest classes are thinned first, as they gain most. Level 0 is exact, the
  * highest level the deployment's cap; what engines hold as their quality floor holds at each.
  *
+ *   gaining     where no prompt that comes is foreseen to be faster for it, the level is 0
  *   growing     no rank is added while the present ones hold the load at the cap; when some are, the cap stays
  *   else        at once the least level at which the ranks hold every signal
  *   lowering    to the largest level wished for in the window, each with room to spare
@@ -9,7 +10,7 @@
  *
  * More load never makes a level hold that did not, so ranks and then level grow with it.
  */
-import type { CostProfile, SparsePrefill } from "../cost/profile.ts";
+import { type CostProfile, prefillSeconds, type SparsePrefill } from "../cost/profile.ts";
 import type { Demand, ScalingInput, ScalingMemory, ScalingPolicy, Size } from "./decision.ts";
 import { assignDegrees, targetsOf } from "./prefillNeed.ts";
 import { prefillSignals } from "./wishes.ts";
@@ -29,7 +30,7 @@ export function highestLevel({ classes, sparse }: ScalingPolicy): number {
 }
 
 /** Prompts of at most so many tokens stay exact at a level; undefined: all do. */
-function denseUpTo({ classes, sparse }: ScalingPolicy, level: number): number | undefined {
+export function denseUpTo({ classes, sparse }: ScalingPolicy, level: number): number | undefined {
   if (sparse === undefined || level === 0) return undefined;
   const below = classes.at(-level - 1)?.upToTokens ?? 0;
   return Math.max(sparse.denseUpToTokens, below);
@@ -59,7 +60,10 @@ export function planSparsity(input: ScalingInput, demand: Demand, size: Size): S
   const before = memory.sparsity ?? { level: 0, wishes: [] };
   const present = Math.min(most, before.level);
   const grows = size.groups * size.groupSize > current.groups * current.groupSize;
-  const least = (share: number) => (grows ? most : leastLevel(input, demand, { size, share, most }));
+  const least = (share: number) => {
+    if (!gains(input, demand, size)) return 0;
+    return grows ? most : leastLevel(input, demand, { size, share, most });
+  };
   const needed = least(1);
   const spared = Math.max(needed, least(policy.consolidation));
   const kept = before.wishes.filter((one) => nowMs - one.atMs <= 2 * policy.stabilizationMs);
@@ -69,6 +73,15 @@ export function planSparsity(input: ScalingInput, demand: Demand, size: Size): S
   const lowered = Math.max(...inWindow.map((one) => one.level));
   const level = needed > present ? needed : covered ? Math.min(present, lowered) : present;
   return { level, aboveTokens: denseUpTo(policy, level), memory: { level, wishes } };
+}
+
+/** Whether some prompts that come are faster for being thinned as far as the cap goes. On one rank none are. */
+function gains(input: ScalingInput, demand: Demand, { groupSize }: Size): boolean {
+  const [exact, thinned] = [costAt(input, 0), costAt(input, highestLevel(input.policy))];
+  return demand.classes.some(({ arrivalsPerSecond, queued, p90Tokens }) => {
+    if (arrivalsPerSecond === 0 && queued === 0) return false;
+    return prefillSeconds(thinned, p90Tokens, groupSize) < prefillSeconds(exact, p90Tokens, groupSize);
+  });
 }
 
 function leastLevel(

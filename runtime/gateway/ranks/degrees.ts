@@ -16,7 +16,8 @@ export interface Degrees {
 const everyMs = 5_000;
 
 export function degreeWanted(table: DegreeTable, promptTokens: number): number | undefined {
-  return entryOf(table, promptTokens)?.degree;
+  const degree = entryOf(table, promptTokens)?.degree;
+  return degree === 0 ? undefined : degree;
 }
 
 export function exactWanted(table: DegreeTable, promptTokens: number): boolean {
