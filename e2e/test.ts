@@ -8,12 +8,12 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { stages } from "./suite/stages.ts";
-import { batches, inLanes } from "./suite/lanes.ts";
+import { inLanes, lanes } from "./suite/lanes.ts";
 import { add, type Count, NONE, type Stage } from "./suite/stage.ts";
 
 const HELP = `usage: npm test -- [--only STAGE[,STAGE...]] [--list]
 
-Runs every stage of the test suite in order and closes with "N passed, N failed".
+Runs every stage of the test suite and closes with "N passed, N failed".
 
   --only   run only these stages (see --list)
   --list   print the stages and what each needs, and run nothing
@@ -25,9 +25,6 @@ Environment: CSPS_CACHE names the folder for everything that is kept between run
 const options = parseArgs({
   options: { only: { type: "string" }, list: { type: "boolean" }, help: { type: "boolean", short: "h" } },
 }).values;
-
-/** Light stages at a time. */
-const LANES = 2;
 
 function seconds(since: number): string {
   return `${((Date.now() - since) / 1000).toFixed(0)} s`;
@@ -77,8 +74,7 @@ async function main(): Promise<number> {
     console.log(`\n== ${place} ${stage.name} (needs ${stage.needs}; ${seconds(began)} so far)`);
     return await report(stage);
   };
-  let total: Count = NONE;
-  for (const batch of batches(chosen)) total = (await inLanes(LANES, batch, run)).reduce(add, total);
+  const total = (await inLanes(lanes(chosen), run)).reduce(add, NONE);
   console.log(`\nthe whole run took ${seconds(began)}`);
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : "";
   console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);

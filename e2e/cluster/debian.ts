@@ -1,6 +1,12 @@
 /** Debian packages that the cluster's tools need on this machine: named, then installed, never silently. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { cacheRoot, withLock } from "./cache.ts";
 import { run, succeeds } from "./command.ts";
 import { say, step } from "./progress.ts";
+
+/** Several may ask at once, and apt-get update does not wait for another one. */
+const APT_DEADLINE_MS = 20 * 60_000;
 
 async function isInstalled(name: string): Promise<boolean> {
   const status = await run("dpkg-query", ["-W", "-f", "${db:Status-Status}", name]).catch(() => "");
@@ -25,10 +31,13 @@ export async function ensurePackages(names: readonly string[]): Promise<void> {
     "--no-install-recommends",
     ...missing,
   ];
-  await step(`installing Debian packages: ${missing.join(" ")}`, async () => {
-    if (await succeeds("apt-get", install, { env: environment })) return;
-    say("  package lists are missing or old: apt-get update");
-    await run("apt-get", ["update", "-q"], { env: environment });
-    await run("apt-get", install, { env: environment });
-  });
+  await mkdir(cacheRoot(), { recursive: true });
+  await withLock(join(cacheRoot(), "apt.lock"), APT_DEADLINE_MS, () =>
+    step(`installing Debian packages: ${missing.join(" ")}`, async () => {
+      if (await succeeds("apt-get", install, { env: environment })) return;
+      say("  package lists are missing or old: apt-get update");
+      await run("apt-get", ["update", "-q"], { env: environment });
+      await run("apt-get", install, { env: environment });
+    }),
+  );
 }

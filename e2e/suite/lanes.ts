@@ -1,29 +1,20 @@
-/** Which stages run at the same time, and running them so. */
+/** Which stages run at the same time: a main lane that has the cores, and beside it a lane that takes what is left. */
 import type { Stage } from "./stage.ts";
 
-/** Light stages that follow each other belong together; every other stage is alone. */
-export function batches(stages: readonly Stage[]): Stage[][] {
-  const found: Stage[][] = [];
-  for (const stage of stages) {
-    const last = found.at(-1);
-    if (stage.light === true && last?.[0]?.light === true) last.push(stage);
-    else found.push([stage]);
-  }
-  return found;
+/** The stages of the main lane and those that run beside it, each in order. A lane runs one stage at a time. */
+export function lanes(stages: readonly Stage[]): Stage[][] {
+  return [stages.filter((stage) => stage.beside !== true), stages.filter((stage) => stage.beside === true)];
 }
 
-/** What `work` makes of each item, in the items' order, with at most `lanes` under way at a time. */
+/** What `work` makes of each item of each lane, one after the other in a lane, all lanes at once. */
 export async function inLanes<Item, Result>(
-  lanes: number,
-  items: readonly Item[],
+  filled: readonly (readonly Item[])[],
   work: (item: Item) => Promise<Result>,
 ): Promise<Result[]> {
-  const results: Result[] = [];
-  const waiting = [...items.entries()];
-  const lane = async (): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
-      results[next[0]] = await work(next[1]);
+  const lane = async (items: readonly Item[]): Promise<Result[]> => {
+    const results: Result[] = [];
+    for (const item of items) results.push(await work(item));
+    return results;
   };
-  await Promise.all(Array.from({ length: lanes }, lane));
-  return results;
+  return (await Promise.all(filled.map(lane))).flat();
 }

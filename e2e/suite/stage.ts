@@ -15,14 +15,16 @@ export interface Command {
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** It gets what time of the cores others leave. */
+  readonly yields?: boolean;
   readonly deadlineMs: number;
 }
 
 export interface Stage {
   readonly name: string;
   readonly needs: string;
-  /** Keeps one core busy and nothing waiting: the stages next to it that do so too may run at the same time. */
-  readonly light?: boolean;
+  /** It computes and waits for nothing, so that it may run beside other stages, for as long as they leave time. */
+  readonly beside?: boolean;
   /** Runs the stage; a thrown error is one failed check. */
   run(): Promise<Count>;
 }
@@ -35,7 +37,7 @@ export function add(a: Count, b: Count): Count {
 
 /** Exit status of the command; 124 when it ran past its deadline, as coreutils' timeout does. */
 export async function execute(command: Command): Promise<number> {
-  const [file, ...args] = command.argv;
+  const [file, ...args] = command.yields === true ? ["nice", "-n", "19", ...command.argv] : command.argv;
   if (file === undefined) throw new Error("a command needs at least the program's name");
   const child = spawn(file, args, {
     cwd: command.cwd,
@@ -62,12 +64,13 @@ export async function execute(command: Command): Promise<number> {
   });
 }
 
-/** A command that passes or fails as one check. */
+/** A command that passes or fails as one check, and runs beside other stages. */
 export function check(name: string, needs: string, command: Command): Stage {
   return {
     name,
     needs,
-    light: true,
-    run: async () => ((await execute(command)) === 0 ? { ...NONE, passed: 1 } : { ...NONE, failed: 1 }),
+    beside: true,
+    run: async () =>
+      (await execute({ ...command, yields: true })) === 0 ? { ...NONE, passed: 1 } : { ...NONE, failed: 1 },
   };
 }
