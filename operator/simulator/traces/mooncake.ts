@@ -7,21 +7,19 @@ export function parseMooncake(name: string, text: string): Trace {
     if (content.trim() === "") return;
     const line = index + 1;
     const record = parseLine(name, line, content);
-    const count = (field: string, least: number): number => {
+    const numberOf = (field: string, least: number, whole: "whole " | "" = "whole "): number => {
       const value = record[field];
-      if (typeof value !== "number" || !(value >= least) || !Number.isFinite(value)) {
-        const shown =
-          value === undefined
-            ? "is missing"
-            : `${JSON.stringify(value)} is not a number of at least ${least}`;
-        throw new TraceError(name, line, field, shown);
-      }
-      return value;
+      const fits = whole === "" ? Number.isFinite : Number.isSafeInteger;
+      if (typeof value === "number" && fits(value) && value >= least) return value;
+      const shown = JSON.stringify(value) ?? "";
+      const wrong =
+        value === undefined ? "is missing" : `${shown} is not a ${whole}number of at least ${least}`;
+      throw new TraceError(name, line, field, wrong);
     };
     requests.push({
-      arrivalSeconds: count("timestamp", 0) / 1e3,
-      inputTokens: count("input_length", 1),
-      outputTokens: Math.max(1, count("output_length", 0)),
+      arrivalSeconds: numberOf("timestamp", 0, "") / 1e3,
+      inputTokens: numberOf("input_length", 1),
+      outputTokens: Math.max(1, numberOf("output_length", 0)),
     });
   });
   return { name, synthetic: false, requests: fromStart(requests) };

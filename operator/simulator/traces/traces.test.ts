@@ -1,5 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, describe, expect, it } from "vitest";
 import { parseAzure } from "./azure.ts";
+import { loadTrace } from "./load.ts";
 import { parseMooncake } from "./mooncake.ts";
 import { synthesize } from "./synthetic.ts";
 
@@ -18,7 +23,8 @@ describe("the trace readers", () => {
     [`${good}\n{"timestamp": 1`, "m, line 2, field (whole line): is not JSON"],
     [`\n${good.replace("input_length", "x")}`, "m, line 2, field input_length: is missing"],
     [good.replace("3000", '"now"'), 'm, line 1, field timestamp: "now" is not a number of at least 0'],
-    [good.replace("10", "0"), "m, line 1, field input_length: 0 is not a number of at least 1"],
+    [good.replace("10", "0"), "m, line 1, field input_length: 0 is not a whole number of at least 1"],
+    [good.replace("10", "1.5"), "m, line 1, field input_length: 1.5 is not a whole number of at least 1"],
     ["[1]", "m, line 1, field (whole line): is not a JSON object"],
   ])("names line and field of what is wrong in %j", (text, message) => {
     expect(() => parseMooncake("m", text)).toThrow(message);
@@ -45,6 +51,33 @@ describe("the trace readers", () => {
     ],
   ])("name line and field of %j", (text, message) => {
     expect(() => parseAzure("a", text)).toThrow(message);
+  });
+
+  const folder = mkdtempSync(join(tmpdir(), "csps-traces-"));
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const fileOf = (name: string, content: string | Buffer): string => {
+    const path = join(folder, name);
+    writeFileSync(path, content);
+    return path;
+  };
+
+  it("unpack what ends in .gz", () => {
+    expect(loadTrace(fileOf("a.jsonl.gz", gzipSync(good)))).toMatchObject({
+      name: "a.jsonl.gz",
+      synthetic: false,
+    });
+  });
+
+  it.each([
+    ["empty.jsonl", "", "empty.jsonl holds no request"],
+    ["header.csv", header, "header.csv holds no request"],
+    ["damaged.csv.gz", "no gzip", "damaged.csv.gz can't be read: "],
+    ["trace.txt", good, "trace.txt: a trace ends in .jsonl, .csv, .jsonl.gz or .csv.gz"],
+  ])("refuse %s by its name", (name, content, message) => {
+    const path = fileOf(name, content);
+    expect(() => loadTrace(path)).toThrow(message);
   });
 
   it("generate the same marked trace from the same seed", () => {
