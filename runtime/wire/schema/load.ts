@@ -1,5 +1,6 @@
 /** What a rank reports of its work, for the autoscaler: step times, the queue, and samples for the cost model. */
 import { z } from "zod";
+import { sparseSummary } from "./serving.ts";
 
 const number = z
   .int()
@@ -14,6 +15,11 @@ export const prefillReport = z
     degree: z.int().min(1).describe("Ranks that computed it"),
     seconds: z.number().min(0).describe("Computing it"),
     queuedSeconds: z.number().min(0).describe("From its receipt until it was begun"),
+    sparse: sparseSummary
+      .optional()
+      .describe(
+        "What its attention left out, so that its time tells of thinned prompts and not of exact ones. Absent: it was exact",
+      ),
     ageMs,
   })
   .describe("One prefill that ended well");

@@ -148,6 +148,12 @@ export const sparseSummary = z
       .int()
       .min(0)
       .describe("Keys and values of other ranks that its queries could see, as the model holds them"),
+    fetchedShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("The same by keys instead of bytes, however they were written for the link"),
     massMean: z.number().min(0).max(1).describe("Mean share of attention that audited queries covered"),
     massP01: z.number().min(0).max(1).describe("Share that 99 in 100 of them reached"),
   })

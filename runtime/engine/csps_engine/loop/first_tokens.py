@@ -14,6 +14,8 @@ from csps_engine.wire.generated import SparseSummary
 
 SHARE_SCALE = 10**9
 """Shares travel as whole numbers of so many."""
+NUMBERS = 6
+"""Of a sparse report, as it travels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ def _share_sparse(mesh: Mesh, runs: Sequence[RankRun]) -> dict[str, SparseSummar
     rows = gather_numbers(mesh, [number for report in reports for number in _numbers(report)])
     found = {}
     for at, run in enumerate(asked):
-        sparse, fetched, available, mean, low = rows[run.order.ranks[0]][5 * at : 5 * at + 5]
+        row = rows[run.order.ranks[0]][NUMBERS * at : NUMBERS * (at + 1)]
+        sparse, fetched, available, share, mean, low = row
         if sparse:
             found[run.order.request_id] = SparseSummary(
                 fetched_bytes=fetched,
                 available_bytes=available,
+                fetched_share=min(1.0, share / SHARE_SCALE),
                 mass_mean=min(1.0, mean / SHARE_SCALE),
                 mass_p01=min(1.0, low / SHARE_SCALE),
             )
@@ -63,6 +67,7 @@ def _share_sparse(mesh: Mesh, runs: Sequence[RankRun]) -> dict[str, SparseSummar
 
 def _numbers(report: SparseReport | None) -> list[int]:
     if report is None:
-        return [0] * 5
-    shares = [int(SHARE_SCALE * share) for share in (report.mass_mean, report.mass_p01)]
+        return [0] * NUMBERS
+    fetched = report.fetched_rows / max(1, report.available_rows)
+    shares = [int(SHARE_SCALE * share) for share in (fetched, report.mass_mean, report.mass_p01)]
     return [1, report.fetched_bytes, report.available_bytes, *shares]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from csps_engine.wire.generated import DecodeReport, PrefillReport, RankLoad
+from csps_engine.wire.generated import DecodeReport, PrefillReport, RankLoad, SparseSummary
 
 STEP_WINDOW_SECONDS = 60.0
 STEPS_KEPT = 8192
@@ -26,6 +26,18 @@ class Queued:
     prompt_tokens: int = 0
     since: float | None = None
     """When the oldest came; None when nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillSample:
+    """One prompt that was computed whole."""
+
+    tokens: int
+    degree: int
+    seconds: float
+    queued_seconds: float
+    sparse: SparseSummary | None = None
+    """What its attention left out; None: it was exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +66,16 @@ class LoadMeter:
         self.scan_bytes_per_second = 0.0
         """Moving average of what the busiest rank reads in a step, by the step's time; 0 before the first."""
 
-    def prefilled(self, tokens: int, degree: int, seconds: float, queued_seconds: float, now: float) -> None:
+    def prefilled(self, prompt: PrefillSample, now: float) -> None:
         """A prompt was computed."""
-        self._steps.append((now, seconds))
+        self._steps.append((now, prompt.seconds))
         report = PrefillReport(
             number=self._next_number(),
-            tokens=tokens,
-            degree=degree,
-            seconds=seconds,
-            queued_seconds=queued_seconds,
+            tokens=prompt.tokens,
+            degree=prompt.degree,
+            seconds=prompt.seconds,
+            queued_seconds=prompt.queued_seconds,
+            sparse=prompt.sparse,
             age_ms=0,
         )
         self._prefills.append((now, report))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from csps_engine.core.plan import AttentionKind
 from csps_engine.loop.first_tokens import FirstToken
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
@@ -60,6 +61,8 @@ class Prompt:
     """Computed in its pass."""
     seconds: float
     """Expected of all layers when it began."""
+    attention: AttentionKind = "dense"
+    """As which it is computed."""
     before: bool = False
     """It goes before what else its ranks are at."""
     spent: float = 0.0
@@ -150,7 +153,8 @@ class PrefillBook:
                 if standing.state <= PUSHING and prompt.computed_at is None:
                     prompt.computed_at = now
             if standing.state <= PUSHING and not first.reused_tokens:
-                self._costs.took(first.pass_tokens, len(first.ranks), first.spent / first.layers)
+                spent = first.spent / first.layers
+                self._costs.took(first.pass_tokens, len(first.ranks), first.attention, spent)
 
     def forget(self) -> list[Prompt]:
         """The epoch is over: what was begun in it."""
@@ -191,7 +195,9 @@ class PrefillBook:
         tokens = len(task.token_ids)
         attention = self._costs.attention(tokens, len(ranks), task.attention)
         reused = reused_tokens(task.reservation, attention, tokens)
-        layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks))
+        # What follows a known beginning attends to it exactly.
+        attends: AttentionKind = "dense" if reused else attention
+        layer_seconds = self._costs.layer_seconds(pass_tokens - reused, len(ranks), attends)
         self.running[start.request_id] = Prompt(
             task,
             ranks,
@@ -201,6 +207,7 @@ class PrefillBook:
             pass_name=start.joined or start.request_id,
             pass_tokens=pass_tokens,
             seconds=self._layers * layer_seconds,
+            attention=attends,
             before=start.before,
             reused_tokens=reused,
         )

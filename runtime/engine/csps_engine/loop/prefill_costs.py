@@ -13,6 +13,7 @@ from csps_engine.model.llama import Llama
 from csps_engine.pipeline.calibration import measure_speeds
 from csps_engine.pipeline.cost import Speeds
 from csps_engine.pipeline.forecast import Forecast
+from csps_engine.pipeline.sparse_cost import may_thin
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class PrefillCosts:
         self._mode: PrefillMode = mode
         self._known: dict[tuple[str, ...], Speeds] = {}
         self._members: tuple[str, ...] = ()
-        self._correction = 1.0
+        self._corrections: dict[AttentionKind, float] = {}
         self._forecast = self._forecast_by(None)
 
     @property
@@ -42,7 +43,7 @@ class PrefillCosts:
     def start_epoch(self, epoch: Epoch) -> None:
         """Plan for these members; what they measured in an earlier epoch holds."""
         self._members = tuple(member.incarnation for member in epoch.members)
-        self._correction = 1.0
+        self._corrections = {}
         self._forecast = self._forecast_by(self._known.get(self._members))
 
     def measure(self, mesh: Mesh) -> None:
@@ -63,18 +64,32 @@ class PrefillCosts:
         return asked or self._forecast.attention(tokens, ranks, self._sparse)
 
     def seconds(self, tokens: int, ranks: int) -> float:
-        """Of computing a prompt."""
-        return self._correction * self._forecast.seconds(tokens, ranks)
+        """Of computing a prompt exactly."""
+        return self._model.config.layers * self.layer_seconds(tokens, ranks)
 
-    def layer_seconds(self, tokens: int, ranks: int) -> float:
-        """Of one of its layers."""
-        return self._correction * self._forecast.layer_seconds(tokens, ranks)
+    def layer_seconds(self, tokens: int, ranks: int, attention: AttentionKind = "dense") -> float:
+        """Of one of its layers, attended to so."""
+        kind, settings = self._as_computed(tokens, ranks, attention)
+        return self._correction(kind) * self._forecast.layer_seconds(tokens, ranks, settings)
 
-    def took(self, tokens: int, ranks: int, layer_seconds: float) -> None:
+    def took(self, tokens: int, ranks: int, attention: AttentionKind, layer_seconds: float) -> None:
         """A prompt was computed; `layer_seconds` is the mean of its layers."""
-        ratio = layer_seconds / self._forecast.layer_seconds(tokens, ranks)
+        kind, settings = self._as_computed(tokens, ranks, attention)
+        ratio = layer_seconds / self._forecast.layer_seconds(tokens, ranks, settings)
         bounded = min(WORST_CORRECTION, max(1 / WORST_CORRECTION, ratio))
-        self._correction += NEWEST_SHARE * (bounded - self._correction)
+        before = self._correction(kind)
+        self._corrections[kind] = before + NEWEST_SHARE * (bounded - before)
+
+    def _correction(self, kind: AttentionKind) -> float:
+        """By kind, for what is fetched and read depends on the text; as the other's while there was none of a kind."""
+        other: AttentionKind = "dense" if kind == "sparse" else "sparse"
+        return self._corrections.get(kind, self._corrections.get(other, 1.0))
+
+    def _as_computed(self, tokens: int, ranks: int, asked: AttentionKind) -> tuple[AttentionKind, CsaSettings | None]:
+        """How such a prompt is attended to indeed."""
+        if self._sparse is None or asked == "dense" or not may_thin(tokens, ranks, self._sparse):
+            return "dense", None
+        return "sparse", self._sparse
 
     def _forecast_by(self, speeds: Speeds | None) -> Forecast:
         return Forecast(self._model.config, self._model.dtype.itemsize, self._mode, speeds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from csps_engine.loop.epoch_work import Epoch
-from csps_engine.loop.load_meter import LoadMeter, Queued
+from csps_engine.loop.load_meter import LoadMeter, PrefillSample, Queued
 from csps_engine.loop.prefill_book import Prompt
 from csps_engine.loop.prefill_queue import PrefillQueue
 from csps_engine.loop.reports import PostEvents, error_event, token_event
@@ -35,7 +35,8 @@ class PrefillReporter:
         seconds, tokens = computed_at - prompt.taken_at, len(task.token_ids)
         if not prompt.reused_tokens:
             # A sample stands for a prompt that was computed whole.
-            self.meter.prefilled(tokens, len(prompt.ranks), seconds, prompt.taken_at - task.received_at, now)
+            waited = prompt.taken_at - task.received_at
+            self.meter.prefilled(PrefillSample(tokens, len(prompt.ranks), seconds, waited, first.sparse), now)
         self._metrics.prompt_tokens.inc(tokens)
         self._metrics.time_to_first_token.observe(now - task.received_at)
         done = PrefillDone(

@@ -13,7 +13,7 @@ from csps_engine.model.config import ModelConfig
 from csps_engine.pipeline.cost import FixedPieces, Speeds, best_pieces, layer_seconds, layer_work
 from csps_engine.pipeline.mode import choose_mode
 from csps_engine.pipeline.pieces import piece_counts
-from csps_engine.pipeline.sparse_cost import ByCost, Spread, attention_kind
+from csps_engine.pipeline.sparse_cost import ByCost, Spread, attention_kind, may_thin, sparse_layer_seconds, sparse_work
 
 UNMEASURED = Speeds(2e10, 2e10, 1e9, 1e-3, 1e-4)
 """Of some machine, until this one's are known: enough to tell a long prompt from a short one."""
@@ -31,6 +31,7 @@ class Forecast:
         self._speeds = speeds
         # Asked again in every tick for whatever waits.
         self._layer = lru_cache(KEPT)(self._plan)
+        self._thin = lru_cache(KEPT)(self._thinned)
 
     def pieces(self, tokens: int, ranks: int) -> int:
         """Pieces of a layer's exchange; 1 while nothing is measured, for then none is known to pay."""
@@ -41,13 +42,21 @@ class Forecast:
         prompt = Spread(self._config, self._element_bytes, self._asked, tokens, ranks)
         return attention_kind(prompt, settings, FixedPieces(1) if self._speeds is None else ByCost(self._speeds))
 
-    def layer_seconds(self, tokens: int, ranks: int) -> float:
-        """Of one layer, so exchanged."""
-        return self._layer(tokens, ranks)[1]
+    def layer_seconds(self, tokens: int, ranks: int, thinned: CsaSettings | None = None) -> float:
+        """Of one layer, so exchanged; by `thinned`, where they thin such a prompt, the mean of all layers."""
+        if thinned is None or not may_thin(tokens, ranks, thinned):
+            return self._layer(tokens, ranks)[1]
+        return self._thin(tokens, ranks, thinned)
 
     def seconds(self, tokens: int, ranks: int) -> float:
         """Of all layers."""
         return self._config.layers * self.layer_seconds(tokens, ranks)
+
+    def _thinned(self, tokens: int, ranks: int, settings: CsaSettings) -> float:
+        work = sparse_work(self._config, tokens, ranks, self._element_bytes, settings)
+        sparse = sparse_layer_seconds(work, self._speeds or UNMEASURED, tokens / ranks)
+        exact = min(1.0, settings.dense_layers / self._config.layers)
+        return exact * self._layer(tokens, ranks)[1] + (1 - exact) * sparse
 
     def _plan(self, tokens: int, ranks: int) -> tuple[int, float]:
         mode = choose_mode(self._config, ranks, self._asked)

@@ -74,10 +74,15 @@ class Spread:
     ranks: int
 
 
+def may_thin(tokens: int, ranks: int, settings: CsaSettings) -> bool:
+    """Whether so many tokens on so many ranks are thinned where that is asked for."""
+    return ranks > 1 and tokens > settings.dense_tokens
+
+
 def attention_kind(prompt: Spread, settings: CsaSettings, rule: PieceRule) -> AttentionKind:
     """Of a prompt that may be thinned: sparse where it is spread and long enough, and `rule` says that it pays."""
     config, tokens, ranks = prompt.config, prompt.tokens, prompt.ranks
-    if ranks == 1 or tokens <= settings.dense_tokens:
+    if not may_thin(tokens, ranks, settings):
         return "dense"
     mode = choose_mode(config, ranks, prompt.asked)
     exact = layer_work(config, mode, tokens, ranks, prompt.element_bytes)

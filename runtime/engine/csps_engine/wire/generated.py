@@ -153,6 +153,21 @@ RankPhase: TypeAlias = Literal[
 ]
 
 
+class SparseSummary(WireMessage):
+    """What sparse attention fetched and covered in one prefill"""
+
+    fetched_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Keys and values fetched by the first of the ranks that computed it"""
+    available_bytes: Annotated[int, Field(ge=0, le=SAFE)]
+    """Keys and values of other ranks that its queries could see, as the model holds them"""
+    fetched_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """The same by keys instead of bytes, however they were written for the link"""
+    mass_mean: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Mean share of attention that audited queries covered"""
+    mass_p01: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    """Share that 99 in 100 of them reached"""
+
+
 class PrefillReport(WireMessage):
     """One prefill that ended well"""
 
@@ -166,6 +181,9 @@ class PrefillReport(WireMessage):
     """Computing it"""
     queued_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """From its receipt until it was begun"""
+    sparse: SparseSummary | None = None
+    """What its attention left out, so that its time tells of thinned prompts and not of exact
+    ones. Absent: it was exact"""
     age_ms: Annotated[int, Field(ge=0, le=SAFE)]
     """Since the work ended"""
 
@@ -388,19 +406,6 @@ class PrefillProgress(WireMessage):
     type: Literal["progress"]
     layers_done: Annotated[int, Field(ge=0, le=SAFE)]
     layers: Annotated[int, Field(ge=1, le=SAFE)]
-
-
-class SparseSummary(WireMessage):
-    """What sparse attention fetched and covered in one prefill"""
-
-    fetched_bytes: Annotated[int, Field(ge=0, le=SAFE)]
-    """Keys and values fetched by the first of the ranks that computed it"""
-    available_bytes: Annotated[int, Field(ge=0, le=SAFE)]
-    """Keys and values of other ranks that its queries could see, as the model holds them"""
-    mass_mean: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    """Mean share of attention that audited queries covered"""
-    mass_p01: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    """Share that 99 in 100 of them reached"""
 
 
 class SparseDecodeSummary(WireMessage):

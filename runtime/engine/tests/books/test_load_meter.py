@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from csps_engine.loop.load_meter import DecodeStep, LoadMeter, Queued
+from csps_engine.loop.load_meter import DecodeStep, LoadMeter, PrefillSample, Queued
+from csps_engine.wire.generated import SparseSummary
 
 
 def test_steps_older_than_a_minute_do_not_count() -> None:
@@ -24,13 +25,20 @@ def test_an_idle_rank_reports_nothing() -> None:
 def test_reports_are_numbered_once_bounded_and_forgotten() -> None:
     meter = LoadMeter()
     for number in range(50):
-        meter.prefilled(tokens=100 + number, degree=2, seconds=1.0, queued_seconds=0.25, now=float(number))
+        meter.prefilled(PrefillSample(100 + number, degree=2, seconds=1.0, queued_seconds=0.25), now=float(number))
     load = meter.report(now=60.0)
     assert [report.number for report in load.prefills] == list(range(19, 51))
     newest = load.prefills[-1]
     assert (newest.tokens, newest.degree, newest.queued_seconds, newest.age_ms) == (149, 2, 0.25, 11_000)
     assert meter.report(now=345.0).prefills[0].number == 46
     assert meter.report(now=400.0).prefills == []
+
+
+def test_a_thinned_prompt_is_reported_with_what_it_left_out() -> None:
+    meter, sparse = LoadMeter(), SparseSummary(fetched_bytes=1, available_bytes=4, mass_mean=0.99, mass_p01=0.9)
+    meter.prefilled(PrefillSample(3000, degree=4, seconds=1.0, queued_seconds=0.0, sparse=sparse), now=1.0)
+    meter.prefilled(PrefillSample(3000, degree=4, seconds=1.5, queued_seconds=0.0), now=2.0)
+    assert [report.sparse for report in meter.report(now=3.0).prefills] == [sparse, None]
 
 
 def test_decode_steps_are_sampled_and_give_the_scan_rate() -> None:

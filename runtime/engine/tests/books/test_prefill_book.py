@@ -22,6 +22,7 @@ class GivenCosts(PrefillCosts):
 
     def __init__(self) -> None:
         self.known = True
+        self.told: list[tuple[int, int, AttentionKind]] = []
 
     @property
     def measured(self) -> bool:
@@ -36,11 +37,11 @@ class GivenCosts(PrefillCosts):
     def seconds(self, tokens: int, ranks: int) -> float:
         return LAYERS * self.layer_seconds(tokens, ranks)
 
-    def layer_seconds(self, tokens: int, ranks: int) -> float:
-        return tokens * 1e-4 / ranks + 0.01 * (ranks - 1)
+    def layer_seconds(self, tokens: int, ranks: int, attention: AttentionKind = "dense") -> float:
+        return tokens * (1e-4 if attention == "dense" else 0.6e-4) / ranks + 0.01 * (ranks - 1)
 
-    def took(self, tokens: int, ranks: int, layer_seconds: float) -> None:
-        pass
+    def took(self, tokens: int, ranks: int, attention: AttentionKind, layer_seconds: float) -> None:
+        self.told.append((tokens, ranks, attention))
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_a_group_measures_when_idle_or_before_a_prompt_that_it_would_cut(book: P
 
 
 def test_a_short_prompt_goes_before_a_long_one_that_has_every_rank_which_then_goes_on(book: PrefillBook) -> None:
-    book.queue.add(task("long", 20_000, degree=2))
+    book.queue.add(dataclasses.replace(task("long", 20_000, degree=2), attention="dense"))
     assert advanced(book.next_tick([0, 1], True, now=1.0)) == {"long": 1}
     book.queue.add(task("short", 3_000, since=1.5, degree=1))
     tick = book.next_tick([0, 1], True, now=2.0)
@@ -203,3 +204,11 @@ def test_a_prompt_is_thinned_where_that_pays_unless_its_request_says(
     tick = book.next_tick([0, 1], True, now=1.0)
     assert tick is not None
     assert [(len(order.ranks), order.attention) for order in tick.orders] == [(degree, attention)]
+    # It is foreseen, and later learnt from, as what it is.
+    costs, prompt = book._costs, book.running["a"]
+    assert isinstance(costs, GivenCosts)
+    assert prompt.layer_seconds == costs.layer_seconds(tokens, degree, attention)
+    prompt.layers_done = LAYERS - 1
+    tick = book.next_tick([0, 1], True, now=2.0)
+    heard(book, tick, a=PUSHING)
+    assert costs.told == [(tokens, degree, attention)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_threads import on_ranks
 from tiny_llama import random_llama
 
 from csps_engine.comm.mesh import Mesh
+from csps_engine.csa.settings import CsaSettings
 from csps_engine.loop.epoch_work import Epoch
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.pipeline.cost import MIN_GAIN, Speeds, layer_seconds, layer_work
@@ -72,6 +74,32 @@ def test_pieces_are_made_only_where_they_save_two_percent_of_the_layer(
         assert forecast.layer_seconds(tokens, ranks) < (1 - MIN_GAIN) * whole
 
 
+def test_a_thinned_prompt_is_foreseen_by_what_thinning_leaves_and_moves_no_forecast_of_exact_ones() -> None:
+    costs = PrefillCosts(random_llama(heads=8, kv_heads=4, head_dim=64), "kvGather", CsaSettings(dense_tokens=256))
+    costs.start_epoch(epoch_of("a", "b", "c", "d"))
+    exact, thinned = costs.layer_seconds(8192, 4), costs.layer_seconds(8192, 4, "sparse")
+    assert thinned < exact
+    for tokens, ranks in ((256, 4), (8192, 1)):
+        assert costs.layer_seconds(tokens, ranks, "sparse") == costs.layer_seconds(tokens, ranks)
+    for _ in range(50):
+        costs.took(8192, 4, "dense", 2 * exact)
+    assert costs.layer_seconds(8192, 4, "sparse") / thinned == pytest.approx(2, rel=1e-3)
+    for _ in range(50):
+        costs.took(8192, 4, "sparse", 3 * thinned)
+    assert costs.layer_seconds(8192, 4, "sparse") / thinned == pytest.approx(3, rel=1e-3)
+    assert costs.layer_seconds(8192, 4) / exact == pytest.approx(2, rel=1e-3)
+
+
+def test_layers_that_stay_exact_count_as_such() -> None:
+    forecast = Forecast(CONFIG, 4, "kvGather", SLOW_LINK)
+    exact = forecast.layer_seconds(8192, 4)
+    none, half, every = (
+        forecast.layer_seconds(8192, 4, CsaSettings(dense_layers=layers)) for layers in (0, CONFIG.layers // 2, 1000)
+    )
+    assert every == exact
+    assert half == pytest.approx((none + exact) / 2)
+
+
 def test_ranks_measure_alike_once_for_the_same_members_and_learn_from_what_prompts_took() -> None:
     model = random_llama(heads=4, kv_heads=2)
 
@@ -87,7 +115,7 @@ def test_ranks_measure_alike_once_for_the_same_members_and_learn_from_what_promp
         costs.start_epoch(epoch_of("a", "b"))
         said += [costs.measured, costs.seconds(512, 2) == first]
         for _ in range(50):
-            costs.took(512, 2, 3 * first / model.config.layers)
+            costs.took(512, 2, "dense", 3 * first / model.config.layers)
         said.append(abs(costs.seconds(512, 2) / first - 3) < 0.01)
         costs.start_epoch(epoch_of("alone"))
         said.append(costs.measured)

@@ -47,6 +47,10 @@ def test_a_long_prompt_tells_what_sparse_attention_fetched_and_covered(sparse: G
     assert told["fetchedBytes"] in fetched
     assert min(fetched) > 0
     assert metric(sparse, "csps_sparse_mass_covered_count") == [1.0] * 3
+    assert told["fetchedShare"] < 1
+    # Planners hear of it too, so that they don't take its time for that of an exact prompt.
+    state = next(state for rank in sparse.ranks if (state := rank.state())["load"]["prefills"])
+    assert state["load"]["prefills"][-1]["sparse"] == told
     # The KV that was pushed is whole: the pool decodes on from it.
     tokens, ended = request.decode(decode.wait_serving(), first)
     assert (len(tokens), ended["reason"]) == (3, "length")
