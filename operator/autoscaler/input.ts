@@ -44,6 +44,7 @@ export function scalingInput(context: AutoscalerContext, subject: Subject, look:
     demand: known ? demandNow(subject, look, fresh) : undefined,
     memory: memory.planner,
     uncalibrated: uncalibrated(memory),
+    store: look.store,
     zero: scaleToZero.enabled
       ? {
           afterIdleMs: scaleToZero.idleSeconds * 1000,
@@ -86,9 +87,11 @@ function reportsOf({ rank, load }: RankState) {
 function modelFacts({ spec, memory }: Pick<Subject, "spec" | "memory">): ModelFacts {
   const { name, attentionHeads, keyValueHeads } = spec.model;
   const tensorDegree = spec.prefill.tensorParallel.degree;
-  const sparse = sparseAt(scalingPolicy(spec), memory.planner.sparsity?.level ?? 0);
+  const policy = scalingPolicy(spec);
+  const sparse = sparseAt(policy, memory.planner.sparsity?.level ?? 0);
+  const thins = policy.sparse === undefined && spec.prefill.sparseAttention.mode !== "Disabled";
   const { kvTokensOfRank } = memory;
-  return { name, attentionHeads, keyValueHeads, tensorDegree, kvTokensOfRank, sparse };
+  return { name, attentionHeads, keyValueHeads, tensorDegree, kvTokensOfRank, sparse, thins };
 }
 
 function uncalibrated({ learned, kvTokensOfRank }: DeploymentMemory): string | undefined {

@@ -3,6 +3,7 @@ import { decodeStep } from "../cost/decode.ts";
 import { kvTokensOfRank } from "../cost/memory.ts";
 import { prefillSeconds } from "../cost/profile.ts";
 import { type EngineReports, learn, nothingLearned, notYetLearned, profileOf } from "./learn.ts";
+import { blocks } from "./policy.ts";
 
 const facts = {
   name: "tiny",
@@ -58,6 +59,41 @@ describe("a cost profile from reports alone", () => {
     const successor = learn(once, facts, [reports("b", [0, 1])]);
     expect(successor.refit?.accepted).toBe((once.refit?.accepted ?? 0) + 2);
     expect(Object.keys(successor.taken)).toEqual(["b"]);
+  });
+
+  it("learns the law of exact attention from thinned prompts too, whatever share of them there is", () => {
+    const law = { fixedSeconds: 0.03, secondsPerToken: 0.002, secondsPerTokenSquared: 1e-6 };
+    const exact = profileOf(nothingLearned, facts);
+    const lengths = [800, 2_000, 4_000, 8_000];
+    const mixed = Array.from({ length: 200 }, (_, number) => {
+      const tokens = lengths[number % lengths.length] ?? 0;
+      const thins = tokens >= 4_000 && number % 3 === 0;
+      const sparse = { selection: { ...blocks, budget: 0.3 }, denseUpToTokens: 0 };
+      const seconds = prefillSeconds({ ...exact, law, ...(thins && { sparse }) }, tokens, 4);
+      return { number, tokens, degree: 4, seconds, ...(thins && { sparse: { fetchedShare: 0.3 } }) };
+    });
+    const off = (prefills: EngineReports["prefills"]) => {
+      const learned = learn(nothingLearned, facts, [{ incarnation: "a", prefills, decodes: [] }]);
+      return lengths.map((tokens) => {
+        const foreseen = prefillSeconds(profileOf(learned, facts), tokens, 4);
+        return Math.abs(foreseen / prefillSeconds({ ...exact, law }, tokens, 4) - 1);
+      });
+    };
+    expect(Math.max(...off(mixed))).toBeLessThan(0.03);
+    // Taken for exact ones they draw the law towards what thinned ones take.
+    expect(Math.max(...off(mixed.map(({ sparse: _, ...report }) => report)))).toBeGreaterThan(0.1);
+  });
+
+  it("plans with what groups thin by themselves, and with exact attention where they may not", () => {
+    const prefills = reports("a", [0, 1, 2, 3, 4, 5, 6, 7]).prefills.map((report) =>
+      report.tokens < 700 ? report : { ...report, sparse: { fetchedShare: report.tokens / 2_000 } },
+    );
+    const learned = learn(nothingLearned, facts, [{ incarnation: "a", prefills, decodes: [] }]);
+    expect(profileOf(learned, { ...facts, thins: true }).sparse).toEqual({
+      selection: { ...blocks, budget: 0.5 },
+      denseUpToTokens: 699,
+    });
+    expect(profileOf(learned, facts).sparse).toBeUndefined();
   });
 
   it("learns nothing from reports that can't be true", () => {

@@ -2,7 +2,8 @@
  * The cost profile as engines report it. Widths of the model and rates of the hardware are stand-ins; what is planned with
  * is scaled to what was measured:
  *
- *   prefill   of the first reports a fifth is taken as fixed, a tenth as quadratic, the rest as linear; each refits that
+ *   prefill   of the first reports a fifth is taken as fixed, a tenth as quadratic, the rest as linear; each refits that,
+ *             a thinned prompt as what exact attention less what it left out would take: so the law is that of exact ones
  *   decode    all rates slowed by the median of measured / predicted steps
  *   memory    such that a rank holds as many tokens as its pages do
  *
@@ -14,6 +15,7 @@ import type { Hardware } from "../cost/hardware.ts";
 import { kvBytesPerToken, llama8b, type ModelShape, weightBytes } from "../cost/modelShape.ts";
 import { type CostProfile, deriveProfile, type PrefillLaw, type SparsePrefill } from "../cost/profile.ts";
 import { type PrefillReport, type Refit, refittedLaw, refitWith, startRefit } from "../cost/refit.ts";
+import { blocks } from "./policy.ts";
 
 export interface NumberedPrefill extends PrefillReport {
   /** Grows with each report of an incarnation. */
@@ -39,6 +41,8 @@ export interface Learned {
   readonly first: readonly PrefillReport[];
   readonly refit: Refit | undefined;
   readonly decodes: readonly NumberedDecode[];
+  /** The last prompts that were thinned. */
+  readonly thinned: readonly PrefillReport[];
   /** Last report taken in, by incarnation. */
   readonly taken: Readonly<Record<string, { readonly prefill: number; readonly decode: number }>>;
 }
@@ -50,15 +54,24 @@ export interface ModelFacts {
   readonly tensorDegree: number;
   /** Tokens that the pages of one decode rank hold. */
   readonly kvTokensOfRank: number;
-  /** Attention that prompts are served with now. */
+  /** Attention that prompts are served with now, where the planner says so. */
   readonly sparse?: SparsePrefill | undefined;
+  /** Groups thin prompts as they see fit: what they told of is what is planned with. */
+  readonly thins?: boolean;
 }
 
-export const nothingLearned: Learned = { first: [], refit: undefined, decodes: [], taken: {} };
+export const nothingLearned: Learned = {
+  first: [],
+  refit: undefined,
+  decodes: [],
+  thinned: [],
+  taken: {},
+};
 
 /** Fewer reports could all be of the same odd prompt. */
 export const leastReports = 3;
 const mostDecodes = 64;
+const mostThinned = 32;
 const usableShare = 0.9;
 
 const freeLink = {
@@ -88,16 +101,30 @@ export function learn(learned: Learned, facts: ModelFacts, all: readonly EngineR
 
 function withPrefill(learned: Learned, facts: ModelFacts, report: PrefillReport): Learned {
   const bare = standInProfile(facts);
-  if (learned.refit !== undefined) {
-    const refit = refitWith(learned.refit, { ...bare, law: learned.refit.prior }, report);
-    return { ...learned, refit };
-  }
+  const taken = (refit: Refit, one: PrefillReport): Refit =>
+    refitWith(refit, { ...bare, ...asComputed(one), law: refit.prior }, one);
+  const thinned = [...learned.thinned, ...(report.sparse === undefined ? [] : [report])].slice(-mostThinned);
+  if (learned.refit !== undefined) return { ...learned, thinned, refit: taken(learned.refit, report) };
   if (!(report.tokens >= 1 && report.degree >= 1 && report.seconds > 0)) return learned;
   const first = [...learned.first, report];
-  if (first.length < leastReports) return { ...learned, first };
-  const prior = startRefit(lawOfFirst(first));
-  const refit = first.reduce((sum, one) => refitWith(sum, { ...bare, law: prior.prior }, one), prior);
-  return { ...learned, first: [], refit };
+  if (first.length < leastReports) return { ...learned, thinned, first };
+  return { ...learned, thinned, first: [], refit: first.reduce(taken, startRefit(lawOfFirst(first))) };
+}
+
+/** Of a profile: how the prompt of a report was thinned. */
+function asComputed({ sparse }: PrefillReport): Pick<CostProfile, "sparse"> {
+  return sparse === undefined ? {} : { sparse: thinnedTo(sparse.fetchedShare ?? 1, 0) };
+}
+
+function thinnedTo(budget: number, denseUpToTokens: number): SparsePrefill {
+  return { selection: { ...blocks, budget }, denseUpToTokens };
+}
+
+/** What groups that choose by themselves thin, and how far. */
+function asThinned({ thinned }: Learned): Pick<CostProfile, "sparse"> {
+  if (thinned.length === 0) return {};
+  const budget = median(thinned.map(({ sparse }) => sparse?.fetchedShare ?? 1));
+  return { sparse: thinnedTo(budget, Math.min(...thinned.map(({ tokens }) => tokens)) - 1) };
 }
 
 /** Why there is nothing to plan with yet, as a sentence; undefined when there is. */
@@ -116,7 +143,10 @@ export function profileOf(learned: Learned, facts: ModelFacts): CostProfile {
     }),
   );
   const hardware = slowed(bare.hardware, learned.decodes.length === 0 ? 1 : factor);
-  return { ...bare, hardware, law: learned.refit === undefined ? bare.law : refittedLaw(learned.refit) };
+  const law = learned.refit === undefined ? bare.law : refittedLaw(learned.refit);
+  const sparse =
+    facts.sparse === undefined ? facts.thins === true && asThinned(learned) : { sparse: facts.sparse };
+  return { ...bare, ...sparse, hardware, law };
 }
 
 function standInProfile(facts: ModelFacts): CostProfile {
@@ -134,8 +164,7 @@ function standInProfile(facts: ModelFacts): CostProfile {
   // A token more than the pages hold: shares and roundings must not take one away.
   const memoryBytes = (bytes / facts.tensorDegree + kvBytesPerToken(model)) / usableShare;
   const hardware = { ...standIn, gpu: { ...standIn.gpu, memoryBytes } };
-  const bare = deriveProfile(model, hardware, facts.tensorDegree);
-  return facts.sparse === undefined ? bare : { ...bare, sparse: facts.sparse };
+  return deriveProfile(model, hardware, facts.tensorDegree);
 }
 
 const shares = { fixed: 0.2, linear: 0.7, quadratic: 0.1 };

@@ -14,7 +14,7 @@ export const consolidation = 0.95;
 export const quorum = 0.67;
 
 /** Widths of the engine's sparse attention that its cost depends on. */
-const blocks = { kind: "blocks", blockTokens: 32, tailTokens: 64 } as const;
+export const blocks = { kind: "blocks", blockTokens: 32, tailTokens: 64 } as const;
 
 /**
  * What prompts may be thinned to before ranks are added. A budget of all keys has no cost that could be planned with, and

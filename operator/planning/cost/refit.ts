@@ -21,6 +21,8 @@ export interface PrefillReport {
   readonly degree: number;
   /** Measured, from start to first token, without the queue. */
   readonly seconds: number;
+  /** Of other ranks' keys, what its attention fetched; absent when it was exact. */
+  readonly sparse?: { readonly fetchedShare?: number | undefined } | undefined;
 }
 
 export interface Refit {
