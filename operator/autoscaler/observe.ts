@@ -3,6 +3,7 @@ import type { RankState } from "../../runtime/wire/schema/membership.ts";
 import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
 import type { CSPSDeployment, Pod } from "../kube/object.ts";
 import type { GatewayReading } from "../planning/autoscaling/reading.ts";
+import type { StoreTrouble } from "../planning/scaling/decision.ts";
 import { podRuns } from "../planning/gang/roster.ts";
 import { podIndex } from "../ranks/context.ts";
 import { rankRef } from "../ranks/engines.ts";
@@ -10,6 +11,7 @@ import { childName, gatewayPort, labelKey } from "../ranks/names.ts";
 import { isOver, rankPodView } from "../ranks/podView.ts";
 import type { AutoscalerContext } from "./context.ts";
 import { gatewayReading } from "./gatewayReading.ts";
+import { lookAtStore } from "./lookAtStore.ts";
 
 const deadlineMs = 3_000;
 /** Metrics of a gateway are some tens of kilobytes. */
@@ -24,6 +26,8 @@ export interface Look {
   readonly asked: number;
   /** Sentences, one for each gateway that could not be read. */
   readonly failures: readonly string[];
+  /** Undefined: the state store takes this leader's writes. */
+  readonly store: StoreTrouble | undefined;
 }
 
 export async function lookAt(
@@ -43,15 +47,17 @@ export async function lookAt(
     pods.filter((pod) => roles.includes(pod.metadata.labels?.[labelKey.role] ?? ""));
   const gateways = byRole("gateway").filter(isReady);
   const ranks = byRole("prefill", "decode");
-  const [read, states] = await Promise.all([
+  const [read, states, store] = await Promise.all([
     Promise.all(gateways.map((pod) => readGateway(context, pod, asked))),
     askRanks(context, ranks, { namespace, secret: childName.controlToken(name), signal: asked.signal }),
+    lookAtStore(context, deployment),
   ]);
   return {
     gateways,
     readings: read.filter((one) => typeof one !== "string"),
     failures: read.filter((one) => typeof one === "string"),
     ...states,
+    store,
   };
 }
 

@@ -17,6 +17,7 @@ const holds: readonly ScalingReason[] = [
   "PodsPending",
   "ClockStepped",
   "ContradictoryBounds",
+  "Fenced",
   "Uncalibrated",
 ];
 

@@ -2,11 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type RedisServer, startRedisServer } from "../../runtime/state/testing/redisServer.ts";
 import { demandMetrics } from "../../runtime/wire/demandMetrics.ts";
 import type { RankLoad } from "../../runtime/wire/schema/load.ts";
-import { remove } from "../kube/apply.ts";
+import { create, remove } from "../kube/apply.ts";
 import { type CSPSDeployment, ownedBy } from "../kube/object.ts";
-import { cspsDeployments, decodePools, events, roleScalers, spGroups } from "../kube/resource.ts";
+import { cspsDeployments, decodePools, events, roleScalers, secrets, spGroups } from "../kube/resource.ts";
 import type { ScalingDecision } from "../planning/scaling/decision.ts";
 import { replay } from "../planning/scaling/plan.ts";
 import { sameAsJson } from "../planning/status/records.ts";
@@ -16,6 +17,7 @@ import type { FakeGateway } from "./testing/fakeGateway.ts";
 import { eventually, World } from "./testing/world.ts";
 
 let world: World;
+let redis: RedisServer;
 let operator: RunningOperator;
 let namespace: string;
 let teaching: NodeJS.Timeout;
@@ -28,6 +30,8 @@ function aSpec(autoscaling: object): object {
     engine: { backend: "cpu" },
     slo: { ttftMs: 2_000, tbtMs: 1_000 },
     autoscaling: { groups: { max: 2 }, decodeRanks: { max: 2 }, ...quick, ...autoscaling },
+    // Nothing shrinks without a state store.
+    stateStore: { mode: "External", urlSecret: { name: "redis" } },
   };
 }
 
@@ -46,7 +50,7 @@ function teach(): void {
 }
 
 beforeAll(async () => {
-  world = await World.start();
+  [world, redis] = await Promise.all([World.start(), startRedisServer()]);
   for (const name of ["n0", "n1"]) await world.addNode({ name, rack: "ra", gpus: 8 });
   operator = await world.startOperator();
   teaching = setInterval(teach, 200);
@@ -55,10 +59,16 @@ beforeAll(async () => {
 afterAll(async () => {
   clearInterval(teaching);
   await world.stop();
+  await redis.dispose();
 });
 
 beforeEach(async () => {
   namespace = await world.newNamespace();
+  await create(world.cluster, secrets, {
+    metadata: { namespace, name: "redis" },
+    type: "Opaque",
+    data: { url: Buffer.from(redis.socket).toString("base64") },
+  });
 });
 
 afterEach(async () => {
@@ -89,6 +99,13 @@ async function untilReason(reason: string): Promise<string> {
     const found = (await read()).status?.conditions?.find(({ type }) => type === "AutoscalingActive");
     expect(found?.reason).toBe(reason);
     return `${found?.status ?? ""}: ${found?.message ?? ""}`;
+  });
+}
+
+async function untilMetric(name: string, rest: string): Promise<void> {
+  await eventually(async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${operator.metricsPort}/metrics`)).text();
+    expect(metrics).toContain(`${name}{namespace="${namespace}",name="m",${rest}`);
   });
 }
 
@@ -130,7 +147,16 @@ describe("Enforce", { timeout: 120_000 }, () => {
     const held = await untilReason("MetricsMissing");
     expect(held).toMatch(/^False: .*2 groups of 1 and 2 decode ranks are kept.*prompt_tokens_sum.* is NaN/);
     expect(await counts()).toBe("2 groups, 2 ranks");
-    door.lies.clear();
+
+    // It sees again that nobody asks, and can't record where KV would go.
+    await redis.ask("CONFIG", "SET", "maxmemory", "1");
+    try {
+      door.lies.clear();
+      await untilMetric("csps_autoscaler_refusals_total", 'code="StateStoreAway"');
+      expect(await counts()).toBe("2 groups, 2 ranks");
+    } finally {
+      await redis.ask("CONFIG", "SET", "maxmemory", "0");
+    }
     await untilCounts("1 groups, 1 ranks");
 
     const owner = { namespace, reference: ownedBy(grown) };
@@ -145,13 +171,9 @@ describe("Enforce", { timeout: 120_000 }, () => {
     }
     const reasons = (await world.list(events, namespace)).map(({ reason }) => reason);
     for (const reason of ["ScaleUp", "ScaleDown", "MetricsMissing"]) expect(reasons).toContain(reason);
-    const metrics = await (await fetch(`http://127.0.0.1:${operator.metricsPort}/metrics`)).text();
-    expect(metrics).toContain(
-      `csps_autoscaler_wanted_replicas{namespace="${namespace}",name="m",role="decode"} 1`,
-    );
-    expect(metrics).toContain(
-      `csps_autoscaler_refusals_total{namespace="${namespace}",name="m",code="Stabilizing"}`,
-    );
+    await untilMetric("csps_autoscaler_wanted_replicas", 'role="decode"} 1');
+    await untilMetric("csps_autoscaler_refusals_total", 'code="Stabilizing"}');
+    await untilMetric("csps_autoscaler_state", 'mode="Enforce",reason="Steady"} 1');
   });
 
   it("goes to zero when nobody asks, says so, and wakes for a request that waits in the gateway", async () => {

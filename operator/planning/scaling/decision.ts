@@ -133,6 +133,15 @@ export interface ScalingInput {
   readonly uncalibrated?: string | undefined;
   /** Present when all ranks may be given back. */
   readonly zero?: ZeroFacts | undefined;
+  /** Present while the state store can't be relied on. */
+  readonly store?: StoreTrouble | undefined;
+}
+
+/** `away`: nothing shrinks. `fenced`: a newer leader was there, so that nothing may be decided here. */
+export interface StoreTrouble {
+  readonly kind: "away" | "fenced";
+  /** A sentence. */
+  readonly why: string;
 }
 
 export interface ZeroFacts {
@@ -154,13 +163,14 @@ export type ScalingReason =
   | "PodsPending"
   | "ClockStepped"
   | "ContradictoryBounds"
+  | "Fenced"
   | "Uncalibrated"
   | "ScaledToZero"
   | "Asleep"
   | "Woken";
 
 export type ScalingRefusal =
-  "Stabilizing" | "MaxSize" | "GpuBudget" | "RatioBound" | "MinSize" | "NotUnanimous";
+  "Stabilizing" | "MaxSize" | "GpuBudget" | "RatioBound" | "MinSize" | "NotUnanimous" | "StateStoreAway";
 
 export interface Because<Code extends string> {
   readonly code: Code;

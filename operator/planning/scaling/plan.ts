@@ -1,7 +1,7 @@
 /**
  * One scaling decision. What may not be concluded from keeps the present size; then each signal says what it needs, the
- * largest wish grows a role and only unanimous wishes shrink it; shrinking waits for its window; the result is made to
- * fit the bounds. A pure function of the input, which the decision carries, so that it can be replayed.
+ * largest wish grows a role and only unanimous wishes shrink it; shrinking waits for its window and for the state store;
+ * the result is made to fit the bounds. A pure function of the input, which the decision carries, so that it can be replayed.
  */
 import type {
   Because,
@@ -13,6 +13,7 @@ import type {
   Size,
 } from "./decision.ts";
 import { describe, fitSize, gpusOf } from "./fit.ts";
+import { freezeShrinking } from "./freeze.ts";
 import { assignDegrees } from "./prefillNeed.ts";
 import { costAt, highestLevel, planSparsity, type Sparsity } from "./sparsity.ts";
 import { remember, settledLiveTokens, stabilize } from "./stabilize.ts";
@@ -45,7 +46,8 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   const present = isAllowed(input) ? current : { ...current, ...prefill.wished };
   const patience = { baseMs: policy.stabilizationMs, seasonal: demand.seasonal ?? false };
   const settled = stabilize(memory, { nowMs, ...patience }, present, wished);
-  const fitted = fitSize(cost, policy.bounds, current, settled.size);
+  const frozen = freezeShrinking(input, present, settled.size);
+  const fitted = fitSize(cost, policy.bounds, current, frozen.size);
 
   const sparsity = planSparsity(input, demand, fitted.size);
   const served = { ...input, cost: costAt(input, sparsity?.level ?? 0) };
@@ -60,6 +62,7 @@ export function planScaling(input: ScalingInput): ScalingDecision {
       ...notUnanimous("prefill", prefill),
       ...notUnanimous("decode", decode),
       ...settled.waiting.map((role) => waits(role, wished)),
+      ...frozen.refusals,
       ...fitted.refusals,
     ],
     wishes: [...prefill.record, ...decode.record],

@@ -15,6 +15,7 @@ const checks: readonly Check[] = [
     lastDecisionMs !== undefined && (nowMs < lastDecisionMs || nowMs - lastDecisionMs > longestGapMs)
       ? because("ClockStepped", `the clock moved by ${nowMs - lastDecisionMs} ms between two decisions`)
       : undefined,
+  ({ store }) => (store?.kind === "fenced" ? because("Fenced", store.why) : undefined),
   ({ policy: { bounds }, cost }) => {
     const { groups, decodeRanks, ratio, gpuBudget } = bounds;
     const crossed = [groups, decodeRanks, ratio].some(({ min, max }) => !(min <= max && min >= 0));

@@ -6,6 +6,7 @@ import { aPolicy, anInput } from "./testing/builders.ts";
 const awake = { groups: 2, groupSize: 4, decodeRanks: 3 };
 const asleep = { groups: 0, groupSize: 4, decodeRanks: 0 };
 const idle = { afterIdleMs: 600_000, idleForMs: 600_000, waiting: 0 };
+const away = { kind: "away", why: "the state store is full" } as const;
 const policy = aPolicy({}, { decodeRanks: { min: 2, max: 8 } });
 
 function decide(over: Partial<ScalingInput>) {
@@ -29,6 +30,7 @@ describe("scaling to zero", () => {
     ["requests wait", { zero: { ...idle, waiting: 1 } }],
     ["metrics are missing", { zero: idle, demand: undefined }],
     ["pods are pending", { zero: idle, pendingPods: 1 }],
+    ["the state store is away", { zero: idle, store: away }],
   ])("keeps ranks while %s", (_, over) => {
     expect(decide({ current: awake, ...over }).size.groups).toBeGreaterThan(0);
   });
@@ -38,6 +40,15 @@ describe("scaling to zero", () => {
     expect(decide({ current: asleep, zero: { ...idle, waiting: 1 }, ...blind })).toEqual({
       size: { groups: 1, groupSize: 4, decodeRanks: 2 },
       code: "Woken",
+    });
+  });
+
+  it("wakes while the state store is away, and not when a newer leader was there", () => {
+    const waiting = { current: asleep, zero: { ...idle, waiting: 1 } };
+    expect(decide({ ...waiting, store: away }).code).toBe("Woken");
+    expect(decide({ ...waiting, store: { ...away, kind: "fenced" } })).toEqual({
+      size: asleep,
+      code: "Fenced",
     });
   });
 

@@ -5,12 +5,14 @@ import { holdReason } from "./validity.ts";
 
 /** @returns undefined when there are ranks and reason to plan for them. */
 export function planZero(input: ScalingInput): ScalingDecision | undefined {
-  const { current, policy, zero } = input;
+  const { current, policy, zero, store } = input;
+  if (store?.kind === "fenced") return undefined;
   const asleep = current.groups === 0 && current.decodeRanks === 0;
   // Bounds that begin at zero leave it to the planner, which sees the demand.
   const bounded = policy.bounds.groups.min > 0 || policy.bounds.decodeRanks.min > 0;
   if (asleep && (zero !== undefined || bounded)) return planWaking(input);
   if (zero === undefined || zero.waiting > 0 || zero.idleForMs === undefined) return undefined;
+  if (store !== undefined) return undefined;
   if (zero.idleForMs < zero.afterIdleMs || holdReason({ ...input, uncalibrated: undefined }) !== undefined)
     return undefined;
   const seconds = Math.floor(zero.idleForMs / 1000);

@@ -4,12 +4,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConnection } from "node:net";
+import { Redis } from "ioredis";
 
 export interface RedisServer {
   /** Path of the unix socket; takes the place of a URL. */
   readonly socket: string;
   /** Removed by `dispose`. */
   readonly folder: string;
+  /** Answer to a command, for example one that changes its settings. */
+  ask(command: string, ...words: string[]): Promise<unknown>;
   pause(): void;
   resume(): void;
   /** Starts it again after `stop`, empty, on the same socket. */
@@ -69,6 +72,14 @@ export async function startRedisServer(
   return {
     socket,
     folder,
+    async ask(command, ...words) {
+      const admin = new Redis(socket);
+      try {
+        return await admin.call(command, ...words);
+      } finally {
+        admin.disconnect();
+      }
+    },
     pause: () => child?.kill("SIGSTOP"),
     resume: () => child?.kill("SIGCONT"),
     start,
