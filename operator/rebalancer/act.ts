@@ -46,10 +46,17 @@ export async function followMoves(turn: Turn, snapshot: PoolSnapshot): Promise<r
   return open;
 }
 
-/** Returns those that were begun; a sentence when another leader has taken over. */
-export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<readonly Move[] | string> {
+/** What kept moves from being recorded, as a sentence. */
+export interface NotBegun {
+  readonly reason: "Fenced" | "StateStoreAway";
+  readonly why: string;
+}
+
+/** Returns those that were begun; why none was when another leader has taken over or nothing can be recorded. */
+export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<readonly Move[] | NotBegun> {
   const { context, pool, ledger, policy } = turn;
   const begun: Move[] = [];
+  let failure: string | undefined;
   for (const planned of moves) {
     const nowMs = context.nowMs();
     // Told apart from an earlier try: the pool answers a repeated order with what became of the first.
@@ -60,11 +67,15 @@ export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<re
       context.fence(),
       policy.moveDeadlineMs + recordLivesMs,
     );
-    if (lease.ok && lease.value === "stale") return "another operator with a newer term moves pages";
+    if (lease.ok && lease.value === "stale")
+      return { reason: "Fenced", why: "another operator with a newer term moves pages" };
+    // A store may still be read when it takes no more: then moves can be planned and none recorded.
+    if (!lease.ok) failure = `the state store is ${lease.problem}: ${lease.message}`;
     if (!lease.ok || lease.value !== "accepted") continue;
     begun.push(move);
     context.meters.moved(nameOf(pool), "ordered");
   }
+  if (begun.length === 0 && failure !== undefined) return { reason: "StateStoreAway", why: failure };
   // At once: the pool answers between two steps, and each order in turn would wait for a step of its own.
   await Promise.all(begun.map((move) => order(turn, move)));
   return begun;

@@ -44,7 +44,10 @@ export async function rebalancePool(
   }
   // 4 Record and order.
   const begun = await beginMoves(turn, record.decision.moves);
-  if (typeof begun === "string") return hindered(context, pool, { reason: "Fenced", why: begun });
+  if ("reason" in begun) {
+    const why = begun.reason === "Fenced" ? begun.why : frozen(view, begun.why);
+    return hindered(context, pool, { reason: begun.reason, why });
+  }
   context.memories.of(pool.metadata.uid).hindered = 0;
   // 5 Tell.
   await keepFullRecord(context, pool, record);
