@@ -18,6 +18,19 @@ export type StateAnswer<T> =
 /** A write that a newer one of the same kind has overtaken is `stale` and changes nothing. */
 export type Written = "accepted" | "stale";
 
+/** Pages that a pool holds, or will soon, by the key of their content. */
+export interface PrefixNote {
+  readonly pool: string;
+  readonly key: string;
+}
+
+export interface PrefixPage {
+  /** Oldest first. */
+  readonly notes: readonly PrefixNote[];
+  /** To ask with for what comes after them. */
+  readonly untilMs: number;
+}
+
 export type MoveName = Pick<MoveRecord, "moveId" | "requestId">;
 
 /** State of one deployment. Calls are safe to repeat. */
@@ -42,6 +55,10 @@ export interface ClusterState {
   endMove(move: MoveName, fence: number): Promise<StateAnswer<boolean | "stale">>;
   /** Recorded and not over. Records outside the schema are left out. */
   listMoves(): Promise<StateAnswer<MoveRecord[]>>;
+  /** Notes which pages the pool holds, for an hour; of very many the newest stay. */
+  notePrefixes(pool: string, keys: readonly string[]): Promise<StateAnswer<"noted">>;
+  /** Notes since then, at most `count`; some of the last are told again by the next call. */
+  listPrefixes(sinceMs: number, count: number): Promise<StateAnswer<PrefixPage>>;
   /** Publishes the table for `ttlMs`, as the leader with this fence. */
   putDegrees(table: DegreeTable, fence: number, ttlMs: number): Promise<StateAnswer<Written>>;
   /** Undefined when none was published lately, or it is outside the schema. */

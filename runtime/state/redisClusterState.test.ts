@@ -48,7 +48,7 @@ describeClusterState("redis", {
 
 /** The conformance suite asks at once; an adapter may still be connecting, so each method first waits for that. */
 function connecting(settings: Partial<RedisSettings>): ClusterState {
-  const connected = open({ commandTimeoutMs: 5_000, ...settings });
+  const connected = open({ commandTimeoutMs: 30_000, ...settings });
   const ready = untilReachable(connected);
   return new Proxy(connected, {
     get:

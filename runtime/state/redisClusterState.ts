@@ -1,6 +1,6 @@
 /** The cluster state on Redis: each call is one Lua verb under a deadline; failures are answers and are told. */
 import type { z } from "zod";
-import type { ClusterState, StateAnswer, StateObserver, Written } from "./clusterState.ts";
+import type { ClusterState, PrefixNote, StateAnswer, StateObserver, Written } from "./clusterState.ts";
 import type { ShardMap } from "./domain.ts";
 import { degreeTable, moveRecord, rankReport, shardMap } from "./domain.ts";
 import { parseRedisAddress } from "./redisAddress.ts";
@@ -12,6 +12,10 @@ import { argumentsOf, keysOf, loadVerbs } from "./verbs.ts";
 
 /** Redis serves nobody else while a page is made: a millisecond or so. */
 const shardsPerPage = 500;
+/** Pages of the pool may be gone by then. */
+const prefixKeepMs = 3_600_000;
+/** Some 6 million tokens of prompts, in some 15 MB of Redis. */
+const mostPrefixes = 100_000;
 
 export interface RedisSettings {
   /** See redisAddress.ts for its forms. */
@@ -111,6 +115,17 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
         tag === "stale" ? "stale" : tag === "ended",
       ),
     listMoves: () => call("move_list", { nowMs: now() }, ([, ...moves]) => readable(moveRecord, moves)),
+    notePrefixes: (pool, keys) =>
+      call(
+        "prefix_note",
+        { nowMs: now(), pool, keys, keepMs: prefixKeepMs, most: mostPrefixes },
+        () => "noted" as const,
+      ),
+    listPrefixes: (sinceMs, count) =>
+      call("prefix_list", { sinceMs, count }, ([, until = "", ...notes]) => ({
+        untilMs: Number(until),
+        notes: notes.map(noteOf),
+      })),
     putDegrees: (table, fence, ttlMs) =>
       call("degree_put", { fence, expiresAtMs: now() + ttlMs, table }, ([tag]) => tag as Written),
     readDegrees: () =>
@@ -198,6 +213,12 @@ async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
     // What is answered too late has nobody to tell.
     asked.catch(() => undefined);
   }
+}
+
+/** `pool key`: names of pools have no blanks. */
+function noteOf(text: string): PrefixNote {
+  const blank = text.indexOf(" ");
+  return { pool: text.slice(0, blank), key: text.slice(blank + 1) };
 }
 
 function isReply(reply: unknown, allowed: readonly { tag: string }[]): reply is Reply {

@@ -27,6 +27,8 @@ export const verbNames = [
   "move_begin",
   "move_end",
   "move_list",
+  "prefix_note",
+  "prefix_list",
   "degree_put",
   "degree_get",
   "fence_advance",

@@ -194,6 +194,29 @@ export function describeClusterState(name: string, store: Store): void {
       expect(listed.sort()).toEqual(ids.sort());
     });
 
+    it("tells of the pages that pools were noted to hold, the newest note of each, from any time on", async () => {
+      const { state, clock } = fresh();
+      expect(valueOf(await state.listPrefixes(0, 10))).toEqual({ notes: [], untilMs: 0 });
+      expect(valueOf(await state.notePrefixes("a", ["k1", "k2"]))).toBe("noted");
+      clock.ms += 5;
+      expect(valueOf(await state.notePrefixes("b", ["k1"]))).toBe("noted");
+      const first = valueOf(await state.listPrefixes(0, 2));
+      expect(first).toEqual({
+        notes: [
+          { pool: "a", key: "k1" },
+          { pool: "a", key: "k2" },
+        ],
+        untilMs: clock.ms - 5,
+      });
+      expect(valueOf(await state.listPrefixes(first.untilMs + 1, 10))).toEqual({
+        notes: [{ pool: "b", key: "k1" }],
+        untilMs: clock.ms,
+      });
+      clock.ms += 3_600_000;
+      await state.notePrefixes("a", ["k2"]);
+      expect(valueOf(await state.listPrefixes(0, 10)).notes).toEqual([{ pool: "a", key: "k2" }]);
+    });
+
     it("keeps the degree table of the newest leader, for its time", async () => {
       const { state, clock } = fresh();
       const table = [{ name: "long", upToTokens: 65_536, degree: 4 }];
@@ -225,9 +248,10 @@ export function describeClusterState(name: string, store: Store): void {
         await each.putShards(aMap(), 1_000);
         await each.beginMove(aMoveRecord(), 2, 1_000);
         await each.putDegrees([], 2, 1_000);
+        await each.notePrefixes("m-decode", ["k"]);
       }
       expect(valueOf(await state.clear(1))).toBe("stale");
-      expect(valueOf(await state.clear(2))).toBe(9);
+      expect(valueOf(await state.clear(2))).toBe(10);
       expect(valueOf(await state.listRanks())).toEqual([]);
       expect(valueOf(await state.listShards())).toEqual([]);
       expect(valueOf(await state.clear(2))).toBe(0);

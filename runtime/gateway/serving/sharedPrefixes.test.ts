@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ClusterState } from "../../state/clusterState.ts";
+import { createRedisClusterState } from "../../state/redisClusterState.ts";
+import { valueOf } from "../../state/testing/conformance.ts";
+import { type RedisServer, startRedisServer } from "../../state/testing/redisServer.ts";
+import { createPrefixMemory } from "./prefixMemory.ts";
+import { sharePrefixes, type SharedPrefixes } from "./sharedPrefixes.ts";
+
+let server: RedisServer;
+let state: ClusterState;
+
+const aGateway = (): SharedPrefixes => sharePrefixes(createPrefixMemory(), state);
+const keysOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `key-${index}`);
+
+beforeAll(async () => {
+  server = await startRedisServer();
+  const settings = { url: server.socket, deployment: "ns/d", now: Date.now, commandTimeoutMs: 5_000 };
+  state = createRedisClusterState(settings);
+});
+
+beforeEach(async () => {
+  await vi.waitFor(async () => valueOf(await state.clear(1)), 10_000);
+});
+
+afterAll(async () => {
+  await state.close();
+  await server.dispose();
+});
+
+describe("gateways that share what they know of prefixes", () => {
+  it("know of prompts that another one sent, also one that has just started", async () => {
+    const [one, other] = [aGateway(), aGateway()];
+    one.note("pool-a", ["k1", "k2"]);
+    expect(one.share("pool-a", ["k1", "k2"])).toBe(1);
+    expect(other.share("pool-a", ["k1"])).toBe(0);
+    await one.exchange();
+    await other.exchange();
+    expect(other.share("pool-a", ["k1", "k2", "k3"])).toBeCloseTo(2 / 3);
+    other.note("pool-b", ["k3"]);
+    await other.exchange();
+    const late = aGateway();
+    for (const each of [one, late]) {
+      await each.exchange();
+      expect(each.share("pool-b", ["k3"])).toBe(1);
+    }
+  });
+
+  it("learn of more than fits one page, and of what comes after it", async () => {
+    const keys = keysOf(12_000);
+    const [one, other] = [aGateway(), aGateway()];
+    one.note("pool", keys);
+    await one.exchange();
+    await other.exchange();
+    expect(other.share("pool", keys)).toBe(1);
+    one.note("pool", ["later"]);
+    await one.exchange();
+    await other.exchange();
+    expect(other.share("pool", ["later"])).toBe(1);
+  });
+
+  it("go by their own while Redis has lost everything, and share again what comes next", async () => {
+    const [one, other] = [aGateway(), aGateway()];
+    one.note("pool", ["k1"]);
+    await one.exchange();
+    valueOf(await state.clear(1));
+    await one.exchange();
+    await other.exchange();
+    expect(one.share("pool", ["k1"])).toBe(1);
+    expect(other.share("pool", ["k1"])).toBe(0);
+    one.note("pool", ["k1", "k2"]);
+    await one.exchange();
+    await other.exchange();
+    expect(other.share("pool", ["k1", "k2"])).toBe(1);
+  });
+
+  it("need no Redis at all", async () => {
+    const alone = sharePrefixes(createPrefixMemory(), undefined);
+    alone.note("pool", ["k"]);
+    await alone.exchange();
+    expect(alone.share("pool", ["k"])).toBe(1);
+  });
+});
