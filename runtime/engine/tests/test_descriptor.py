@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
 import re
 import subprocess
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer
 
@@ -58,8 +62,17 @@ def ours(descriptor: ModelDescriptor) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def theirs(model_file: Path) -> Any:
-    return AutoTokenizer.from_pretrained(model_file.parent, gguf_file=model_file.name)
+def theirs(model_file: Path, kept: Path) -> Any:
+    """What transformers makes of the file's tokenizer, for many seconds: kept between runs."""
+    made_of = f"{transformers.__version__}:{hashlib.sha256(model_file.read_bytes()).hexdigest()}"
+    folder = kept / f"tokenizer-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}"
+    if not folder.exists():
+        part = folder.with_suffix(f".{os.getpid()}")
+        AutoTokenizer.from_pretrained(model_file.parent, gguf_file=model_file.name).save_pretrained(part)
+        # Another run may have been faster.
+        with suppress(OSError):
+            part.rename(folder)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def where_the_cut_at_digits_shows_nothing(text: str) -> str:

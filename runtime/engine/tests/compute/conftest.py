@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,5 @@ def model(model_file: Path) -> Llama:
 
 
 @pytest.fixture(scope="session")
-def oracle(model_file: Path) -> TransformersOracle:
-    """Its answers lie where everything that is dear to make is kept."""
-    root = os.environ.get("CSPS_CACHE") or Path.home() / ".cache" / "csps"
-    folder = Path(root, "oracle")
-    folder.mkdir(parents=True, exist_ok=True)
-    return TransformersOracle(model_file, folder)
+def oracle(model_file: Path, kept: Path) -> TransformersOracle:
+    return TransformersOracle(model_file, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,6 +14,17 @@ from csps_engine.comm.group import form_mesh
 from csps_engine.comm.mesh import Mesh
 
 Answer = TypeVar("Answer")
+
+
+def keep_to_one_core() -> None:
+    """Where every core has a worker of the tests, this thread and those that it starts stay on its worker's core.
+
+    Ranks hand the interpreter's lock to each other at every operation, which is dear from core to core.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) >= len(cores):
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
 def on_ranks(size: int, work: Callable[[Mesh], Answer], timeout_s: float = 120) -> list[Answer]:
@@ -27,6 +39,6 @@ def on_ranks(size: int, work: Callable[[Mesh], Answer], timeout_s: float = 120) 
             mesh.abort()
             raise
 
-    with ThreadPoolExecutor(size) as pool:
+    with ThreadPoolExecutor(size, initializer=keep_to_one_core) as pool:
         futures = [pool.submit(one, rank) for rank in range(size)]
         return [future.result() for future in futures]

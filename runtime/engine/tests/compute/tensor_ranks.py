@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 from prompt_kv import KeptKv, store
+from rank_threads import keep_to_one_core
 from torch import Tensor
 
 from csps_engine.comm.group import form_mesh
@@ -78,7 +79,7 @@ def on_grid(shards: Sequence[Llama], ranks: int, work: Callable[[Seat], Answer])
             raise
 
     seats = [(p, t) for p in range(ranks) for t in range(size)]
-    with ThreadPoolExecutor(len(seats)) as pool:
+    with ThreadPoolExecutor(len(seats), initializer=keep_to_one_core) as pool:
         answers = list(pool.map(one, seats))
     return [answers[p * size : (p + 1) * size] for p in range(ranks)]
 

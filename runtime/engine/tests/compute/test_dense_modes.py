@@ -15,9 +15,9 @@ from csps_engine.core.plan import PrefillMode
 from csps_engine.model.gguf_file import GgufFile
 from csps_engine.model.llama import Llama
 
-STEPS = 4
+STEPS = 2
 """Shows that the KV is right; what steps do is held over more of them where ranks and tensor ranks are few."""
-STREWN_STEPS = 12
+STREWN_STEPS = 6
 SHORT, LONG = 200, 777
 """Neither is a multiple of a page. Of the long one every rank of six has some in both forms, of the short one not.
 Whole models alone compute the long one: shards are held to many lengths on small models."""

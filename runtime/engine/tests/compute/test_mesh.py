@@ -110,7 +110,7 @@ def test_a_rank_waiting_for_tensors_learns_that_they_will_not_come(ending: str) 
         over.set()
         return "told"
 
-    assert on_ranks(2, keep_back_or_wait, timeout_s=1 if ending == "silence" else 20) == ["told", "kept back"]
+    assert on_ranks(2, keep_back_or_wait, timeout_s=1 if ending == "silence" else 5) == ["told", "kept back"]
 
 
 def test_of_several_exchanges_under_way_each_brings_its_own_rows() -> None:

@@ -23,7 +23,7 @@ from csps_engine.model.safetensors_dir import SafetensorsDir
 from csps_engine.model.tensor_group import ONE_ROUND_BYTES, MeshTensorGroup
 from csps_engine.model.weights import WeightForm
 
-STEPS = 12
+STEPS = 6
 
 
 @pytest.fixture(scope="module")
