@@ -61,7 +61,7 @@ test.each(Object.keys(CHATS))("the greedy chat answer to the %s equals the refer
 });
 
 test("eight concurrent streams give the same text as each alone", { timeout: 8 * MINUTE }, async () => {
-  const prompts = Array.from({ length: 8 }, (_, index) => `Chapter ${index + 1}. ${story(30 + 40 * index)}`);
+  const prompts = Array.from({ length: 8 }, (_, index) => `Chapter ${index + 1}. ${story(20 + 20 * index)}`);
   const ask = async (prompt: string): Promise<string> =>
     (await complete(door.url, MODEL, { prompt, maxTokens: 32 }, 4 * MINUTE)).text;
   const together = await Promise.all(prompts.map(ask));

@@ -22,7 +22,7 @@ import { kubectl, MODEL, openGateway, world } from "./world.ts";
 const MINUTE = 60_000;
 const NAME = "even";
 const STREAMS = 12;
-const TOKENS = 208;
+const TOKENS = 144;
 /** Tokens of each stream that a window before and after the moves lasts: steps enough that one more or less is little. */
 const WINDOW_TOKENS = 16;
 
@@ -132,6 +132,7 @@ test(
     const during = await untilEven(record, worst(before));
     const after = await window(record, WINDOW_TOKENS);
     await record.stop();
+    const left = (record.samples.at(-1)?.remaining ?? 0) / STREAMS;
     const moves = operatorsMoves(await pool.inventory());
     const moved = await running;
 
@@ -146,7 +147,7 @@ test(
     const mebibytes = moves.reduce((sum, move) => sum + move.totalBytes, 0) / 2 ** 20;
     console.log(
       `   P95 imbalance ${worst(before).toFixed(2)} before, ${worst(after).toFixed(2)} after; ` +
-        `${moves.length} moves of ${mebibytes.toFixed(0)} MiB\n` +
+        `${moves.length} moves of ${mebibytes.toFixed(0)} MiB, over with ${left.toFixed(0)} tokens of each stream left\n` +
         `   tokens/s ${rates.map((rate) => rate.toFixed(1)).join(", ")} before, during and after the moves: ` +
         `${((100 * (rates[1] ?? 0)) / unmovedRate).toFixed(0)} % of the ${unmovedRate.toFixed(1)} ` +
         `of the same tokens without moves\n` +

@@ -40,7 +40,7 @@ export function story(words: number): string {
 export const PROMPTS: Readonly<Record<string, string>> = {
   "200 tokens": story(137),
   "2,000 tokens": story(1420),
-  "6,000 tokens": story(4100),
+  "4,000 tokens": story(2750),
   "non-ASCII":
     "Übersetze ins Englische: „Der Fluß fließt über die Brücke“ — 日本語では、川は橋の下を流れます。 🌊 Answer:",
 };
