@@ -6,14 +6,18 @@ import { aMoveRecord, valueOf } from "../../runtime/state/testing/conformance.ts
 import { type RedisServer, startRedisServer } from "../../runtime/state/testing/redisServer.ts";
 import { create, mergePatch } from "../kube/apply.ts";
 import type { DecodePool, Pod } from "../kube/object.ts";
-import { cspsDeployments, decodePools, leases, nodes, pods, secrets } from "../kube/resource.ts";
+import { configMaps, cspsDeployments, decodePools, leases, nodes, pods, secrets } from "../kube/resource.ts";
 import { imbalance, poolLoads } from "../planning/rebalance/load.ts";
 import { replayRebalance } from "../planning/rebalance/plan.ts";
 import { defaultRebalancePolicy } from "../planning/rebalance/pool.ts";
 import type { RebalanceRecord } from "../planning/rebalance/decision.ts";
 import { sameAsJson } from "../planning/status/records.ts";
 import { poolSnapshot } from "../ranks/poolSnapshot.ts";
+import { rebalanceAnnotation } from "../ranks/rebalanceMark.ts";
 import { readRecords } from "../records/keeper.ts";
+import type { RunningOperator } from "./compose.ts";
+import { runCliHere } from "./testing/cliHere.ts";
+import type { CliAnswer } from "./testing/cliProcess.ts";
 import { FakePool } from "./testing/fakePool.ts";
 import { eventually, World } from "./testing/world.ts";
 
@@ -21,6 +25,7 @@ let world: World;
 let redis: RedisServer;
 let namespace: string;
 let state: ClusterState;
+let operator: RunningOperator;
 
 const group = "m-decode";
 const lopsided = Object.fromEntries(["r0", "r1", "r2", "r3"].map((name) => [name, "a".repeat(12)]));
@@ -39,13 +44,18 @@ beforeAll(async () => {
   [world, redis] = await Promise.all([World.start(), startRedisServer()]);
   for (const name of ["n0", "n1", "n2", "n3"]) await world.addNode({ name, rack: "ra", gpus: 1 });
   namespace = await world.newNamespace();
-  state = createRedisClusterState({ url: redis.socket, deployment: `${namespace}/m`, now: Date.now });
+  state = createRedisClusterState({
+    url: redis.socket,
+    deployment: `${namespace}/m`,
+    now: Date.now,
+    commandTimeoutMs: 5_000,
+  });
   await create(world.cluster, secrets, {
     metadata: { namespace, name: "redis" },
     type: "Opaque",
     data: { url: Buffer.from(redis.socket).toString("base64") },
   });
-  await world.startOperator();
+  operator = await world.startOperator();
   await world.applyDeployment(namespace, aSpec(3));
 }, 180_000);
 
@@ -92,11 +102,23 @@ function memoryImbalance(kv: FakePool): number {
   return imbalance([...poolLoads({ ...snapshot, moves: [] }, defaultRebalancePolicy).values()], "memory");
 }
 
+const csps = (...args: readonly string[]): Promise<CliAnswer> =>
+  runCliHere([...args, "-n", namespace, "--kubeconfig", world.plane.kubeconfigPath]);
+
 async function untilTold(reason: string): Promise<void> {
   await eventually(async () => {
     const json = await world.plane.kubectl(["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]);
     const { items } = JSON.parse(json) as { items: { reason: string }[] };
     expect(items.map((item) => item.reason)).toContain(reason);
+  });
+}
+
+/** The reason of the last look at the pool, as dashboards see it. */
+async function untilState(reason: string): Promise<void> {
+  await eventually(async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${operator.metricsPort}/metrics`)).text();
+    const told = /csps_rebalance_state\{.*reason="(\w+)"\} 1/.exec(metrics)?.[1];
+    expect(told).toBe(reason);
   });
 }
 
@@ -127,16 +149,90 @@ describe("the rebalancer", { timeout: 60_000 }, () => {
       const made = record as RebalanceRecord;
       expect(sameAsJson(replayRebalance(made), made.decision)).toBe(true);
     }
+    const seen = await csps("kv", "m");
+    expect(seen).toMatchObject({ code: 0, stderr: "" });
+    expect(seen.stdout).toMatch(/m-decode-0 +n\d +\d+\/100/);
+    // The played ranks publish nothing.
+    const verified = await csps("kv", "verify", "m", "-o", "json");
+    expect(verified.code).toBe(4);
+    const { differences } = JSON.parse(verified.stdout) as { differences: { kind: string }[] };
+    expect(differences.map(({ kind }) => kind)).toEqual(Object.keys(lopsided).map(() => "missing"));
+    const told = await csps("explain", "m", "--replay", "-o", "json");
+    expect(told).toMatchObject({ code: 0, stderr: "" });
+    const replayed = JSON.parse(told.stdout) as { kind: string; verdict: string }[];
+    expect(replayed.length).toBeGreaterThanOrEqual(kept.length);
+    expect(new Set(replayed.map(({ kind, verdict }) => `${kind} ${verdict}`))).toEqual(
+      new Set(["rebalance same"]),
+    );
   });
 
-  it("begins nothing while Redis is away and says so, and goes on when it is back", async () => {
-    await redis.stop();
+  it("has what a record no longer leads to told by explain --replay, with status 4", async () => {
+    const key = "rebalance.jsonl";
+    const [first] = await readRecords(world.cluster, { namespace, reference: { name: "m" } }, "rebalance");
+    const made = first?.record as RebalanceRecord;
+    const decision = { ...made.decision, choice: "another" };
+    const line = JSON.stringify({ ...first, record: { ...made, decision } });
+    await mergePatch(
+      world.cluster,
+      configMaps,
+      { metadata: { namespace, name: "m-decisions" } },
+      { data: { [key]: line } },
+    );
+    const told = await csps("explain", "m", "--replay");
+    expect(told.code).toBe(4);
+    expect(told.stdout).toMatch(/rebalancing of m-decode +differs/);
+  });
+
+  const faults: readonly (readonly [string, () => unknown, () => unknown])[] = [
+    ["is away", () => redis.stop(), () => redis.start()],
+    [
+      "hangs",
+      () => {
+        redis.pause();
+      },
+      () => {
+        redis.resume();
+      },
+    ],
+    [
+      "is full",
+      () => redis.ask("CONFIG", "SET", "maxmemory", "1"),
+      () => redis.ask("CONFIG", "SET", "maxmemory", "0"),
+    ],
+    [
+      "takes no writes",
+      () => redis.ask("REPLICAOF", "127.0.0.1", "1"),
+      () => redis.ask("REPLICAOF", "NO", "ONE"),
+    ],
+  ];
+  it.each(faults)(
+    "begins nothing while Redis %s, says so, and goes on afterwards",
+    async (_, fault, mend) => {
+      await fault();
+      const kv = fill(lopsided);
+      try {
+        await untilState("StateStoreAway");
+        expect(kv.moves).toEqual([]);
+      } finally {
+        await mend();
+      }
+      await eventually(() => {
+        expect(kv.moves.some((move) => move.phase === "committed")).toBe(true);
+      });
+      await untilTold("RebalanceFrozen");
+      expect(await decodePods()).toHaveLength(3);
+    },
+  );
+
+  it("evens a pool out although Redis loses its data under way", async () => {
     const kv = fill(lopsided);
-    await untilTold("RebalanceFrozen");
-    expect(kv.moves).toEqual([]);
-    await redis.start();
+    const before = memoryImbalance(kv);
     await eventually(() => {
-      expect(kv.moves.some((move) => move.phase === "committed")).toBe(true);
+      expect(kv.moves).not.toEqual([]);
+    });
+    await redis.ask("FLUSHALL");
+    await eventually(() => {
+      expect(memoryImbalance(kv)).toBeLessThan(0.4 * before);
     });
   });
 
@@ -154,7 +250,7 @@ describe("the rebalancer", { timeout: 60_000 }, () => {
     const fence = await leaderFence();
     for (const name of ["old", "over"])
       expect(valueOf(await state.beginMove(record(name), fence, 60_000))).toBe("accepted");
-    await world.startOperator();
+    operator = await world.startOperator();
     await eventually(async () => {
       expect(kv.moves.map((move) => `${move.moveId} ${move.phase}`)).toContain("old@1 committed");
       expect(valueOf(await state.listMoves())).toEqual([]);
@@ -188,6 +284,23 @@ describe("a rank that leaves", { timeout: 60_000 }, () => {
     });
   });
 
+  it("gives pages to others when kubectl csps rebalance asks for it, although the mode is Disabled", async () => {
+    const kv = fill(lopsided);
+    const before = memoryImbalance(kv);
+    expect(kv.moves).toEqual([]);
+    const { code, stdout } = await csps("rebalance", "m");
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: "m-decode is balanced for 2 min although its mode is Disabled.\n",
+    });
+    await eventually(() => {
+      expect(memoryImbalance(kv)).toBeLessThan(0.4 * before);
+    });
+    await mergePatch(world.cluster, decodePools, await readPool(), {
+      metadata: { annotations: { [rebalanceAnnotation]: null } },
+    });
+  });
+
   it("is, when the pool gets smaller, the one whose emptying moves the fewest bytes, and hands over first", async () => {
     const kv = fill({ r0: "aaaaab", r1: "ccccc" });
     kv.holds = true;
@@ -214,6 +327,23 @@ describe("a rank that leaves", { timeout: 60_000 }, () => {
     expect(kv.heldPages("m-decode-1")).toBe(0);
     await untilServing(2);
     expect(world.kubelet.livesOf(`${namespace}/m-decode-1`)).toBe(1);
+  });
+
+  it("leaves as kubectl csps drain asks, once it has handed over what it holds, and is made again", async () => {
+    const kv = fill({ r0: "aaab" });
+    const [first] = (await decodePods()).map((pod) => pod.metadata);
+    const dry = await csps("drain", first?.name ?? "", "--dry-run");
+    expect(dry).toMatchObject({ code: 0, stderr: "" });
+    expect(dry.stdout).toContain("would be copied in all. Nothing was changed.");
+    const { code, stdout } = await csps("drain", first?.name ?? "");
+    expect(code).toBe(0);
+    expect(stdout).toContain(`${first?.name ?? ""} is asked to hand over what it holds`);
+    await eventually(async () => {
+      const successor = (await decodePods()).find((pod) => pod.metadata.name === first?.name);
+      expect(["", undefined, first?.uid]).not.toContain(successor?.metadata.uid);
+    });
+    expect(kv.heldPages(first?.name ?? "")).toBe(0);
+    await untilServing(2);
   });
 
   it("goes from a cordoned node to another, once it has handed over what it holds", async () => {
