@@ -236,10 +236,20 @@ export const decodeDone = z
 
 export const decodeEvent = z.discriminatedUnion("type", [tokenEvent, decodeDone, errorEvent]);
 
-/** POST /v1/cancel, gateway → coordinator; answers 200 whether or not the request is known. */
+/** POST /v1/cancel, gateway → any rank of the group; answers 200 whether or not the request is known. */
 export const cancelRequest = z
-  .object({ requestId })
-  .describe("POST /v1/cancel, gateway to coordinator: free the pages of a request");
+  .object({
+    requestId,
+    passedOn: z
+      .boolean()
+      .optional()
+      .describe(
+        "From a rank that does not coordinate: whoever doesn't either refuses it, where it would pass on another's. Absent: no",
+      ),
+  })
+  .describe(
+    "POST /v1/cancel, gateway to any rank of a group: end a request and free its pages, wherever it is coordinated",
+  );
 
 export type Sampling = z.infer<typeof sampling>;
 export type ReserveRequest = z.infer<typeof reserveRequest>;

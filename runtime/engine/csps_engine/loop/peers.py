@@ -9,7 +9,15 @@ import aiohttp
 from pydantic import ValidationError
 
 from csps_engine.refusal import Refused, refuse
-from csps_engine.wire.generated import DecodeRequest, EpochProposal, Failure, RankRef, RankState
+from csps_engine.wire.generated import (
+    CancelRequest,
+    DecodeRequest,
+    EpochProposal,
+    Failure,
+    RankRef,
+    RankState,
+    WireMessage,
+)
 
 STREAM_SILENCE_SECONDS = 30.0
 
@@ -33,12 +41,11 @@ class Peers:
 
     async def propose(self, rank: RankRef, proposal: EpochProposal) -> None:
         """Raises Refused, also when the rank does not answer."""
-        try:
-            async with self._session.post(_url(rank, "/v1/epoch"), json=proposal.to_wire()) as response:
-                if response.status != 200:
-                    raise Refused(Failure.model_validate_json(await response.read()))
-        except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
-            raise refuse("not_ready", f"{rank.rank_id} did not answer: {error!r}") from error
+        await self._post(rank, "/v1/epoch", proposal)
+
+    async def cancel(self, rank: RankRef, request_id: str) -> None:
+        """Pass a cancel on to who should coordinate the request; raises Refused, also when that rank does not."""
+        await self._post(rank, "/v1/cancel", CancelRequest(request_id=request_id, passed_on=True))
 
     async def follow(self, rank: RankRef, message: DecodeRequest) -> AsyncIterator[bytes]:
         """The lines of a decode that is under way there, from its first; raises Refused when there is none."""
@@ -52,6 +59,14 @@ class Peers:
                     yield line
         except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
             raise refuse("not_ready", f"the stream from {rank.rank_id} broke: {error!r}") from error
+
+    async def _post(self, rank: RankRef, path: str, message: WireMessage) -> None:
+        try:
+            async with self._session.post(_url(rank, path), json=message.to_wire()) as response:
+                if response.status != 200:
+                    raise Refused(Failure.model_validate_json(await response.read()))
+        except (TimeoutError, aiohttp.ClientError, ValidationError) as error:
+            raise refuse("not_ready", f"{rank.rank_id} did not answer: {error!r}") from error
 
     async def _state(self, rank: RankRef) -> RankState | None:
         try:

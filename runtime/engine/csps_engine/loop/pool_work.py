@@ -115,13 +115,14 @@ class PoolWork:
             self._finish(request, reason)
         self._count()
 
-    def cancel(self, request_id: str) -> None:
-        """Free a request's pages; its stream, if any, ends as cancelled."""
+    def cancel(self, request_id: str) -> bool:
+        """Free a request's pages; its stream, if any, ends as cancelled. False: another rank may coordinate it now."""
         self._reservations.cancel(request_id)
         request = self._book.requests.get(request_id)
         if request is not None:
             self._finish(request, "cancelled")
             self._count()
+        return request is not None or self._coordinates
 
     def move(self, ask: MoveAsk) -> MoveState:
         """Begin a move, or tell of one that was begun; raises Refused."""

@@ -98,11 +98,13 @@ class PrefillWork:
         self._book.queue.add(task)
         self._count()
 
-    def cancel(self, request_id: str) -> None:
-        """Forget a prompt; one that is being computed ends between two layers."""
-        if self._book.queue.remove(request_id) or self._book.leave(request_id):
+    def cancel(self, request_id: str) -> bool:
+        """Forget a prompt; one that is being computed ends between two layers. False: another rank may have it."""
+        known = self._book.queue.remove(request_id) or self._book.leave(request_id)
+        if known:
             self._reporter.failed(request_id, "unknown_request", "the prefill was cancelled")
             self._count()
+        return known or (self._epoch is not None and self._epoch.coordinates)
 
     def settle(self) -> bool:
         """Begin nothing new in this epoch; whether everything that was begun has ended."""

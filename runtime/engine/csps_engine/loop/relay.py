@@ -49,7 +49,7 @@ class Relay:
             task.add_done_callback(partial(self._forget, request.request_id))
 
     def cancel(self, request_id: str) -> None:
-        """Nobody reads this stream any more; dropping the connection ends the request there."""
+        """Nobody reads this stream any more."""
         task = self._tasks.get(request_id)
         if task is not None:
             task.cancel()

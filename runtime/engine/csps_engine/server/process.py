@@ -104,7 +104,7 @@ async def _finish(rank: Rank, grace_seconds: float) -> None:
     while (now := time.monotonic()) - began < grace_seconds:
         standing = rank.standing
         epoch = standing.serving
-        if rank.drained and epoch is None and standing.joining is None and not rank.relay.busy:
+        if rank.drained and epoch is None and standing.joining is None and not (rank.relay.busy or rank.cancels.busy):
             return
         emptied_at = (emptied_at or now) if rank.drained else None
         if epoch is not None and emptied_at is not None:

@@ -12,6 +12,8 @@ from csps_engine.config import EngineConfig
 from csps_engine.core.kvshape import KvShape
 from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.loop.agent import AgentHooks, MembershipAgent
+from csps_engine.loop.cancels import Cancels
+from csps_engine.loop.coordinators import Coordinators
 from csps_engine.loop.engine import EngineThread, EngineTimes
 from csps_engine.loop.epoch_work import Epoch, EpochWork, Load
 from csps_engine.loop.event_board import EventBoard, decode_identity
@@ -32,7 +34,7 @@ from csps_engine.server.loaded import LoadedModel, load
 from csps_engine.server.settle import settle
 from csps_engine.server.work import Outlets, make_pool, make_prefill
 from csps_engine.transfer.receiver import TransferServer
-from csps_engine.wire.generated import RankPhase, RankRef, RankState
+from csps_engine.wire.generated import RankPhase, RankState
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,9 @@ class Rank:
         self.peers = Peers(config.control_token)
         self.loop = asyncio.get_running_loop()
         self.board = EventBoard(self.loop)
-        self.relay = Relay(self.board, self.peers, self._successor)
+        coordinators = Coordinators(config.rank.rank_id, self.standing, self.book, self.peers)
+        self.relay = Relay(self.board, self.peers, coordinators.successor)
+        self.cancels = Cancels(self.cancel_here, coordinators.present, self.peers)
         self.model: LoadedModel | None = None
         self.pool_work: PoolWork | None = None
         self.prefill_work: PrefillWork | None = None
@@ -99,6 +103,18 @@ class Rank:
         if self.engine is None:
             raise refuse("not_ready", "the model is being loaded", 1000)
         return self.engine.inbox
+
+    def cancel(self, request_id: str) -> asyncio.Task[None]:
+        """End a request that nobody waits for, on whichever rank coordinates it; done once one has taken it."""
+        self.relay.cancel(request_id)
+        return self.cancels.begin(request_id)
+
+    async def cancel_here(self, request_id: str) -> bool:
+        """Whether this rank could: another one may coordinate the request. Waits for the tick that is under way."""
+        work, epoch = self.pool_work or self.prefill_work, self.standing.serving
+        if work is None or self.engine is None or (epoch is not None and not epoch.coordinates):
+            return False
+        return await asyncio.wrap_future(self.engine.inbox.call(lambda: work.cancel(request_id)))
 
     def require_coordinator(self) -> None:
         """Raises Refused unless this rank coordinates a serving epoch and takes work.
@@ -165,19 +181,8 @@ class Rank:
         phase = self.standing.phase
         return "drained" if phase == "draining" and self.drained else phase
 
-    async def _successor(self) -> RankRef | None:
-        """Who coordinates the epoch after the one that this rank left."""
-        last = self.standing.last
-        if last is None:
-            return None
-        mine = self.config.rank.rank_id
-        states = await self.peers.states(m for m in last.members if m.rank_id != mine)
-        for state in states.values():
-            if state.phase in ("serving", "draining") and state.epoch > last.number and state.epoch_members:
-                return state.coordinator
-        return None
-
     async def close(self) -> None:
+        await self.cancels.close()
         await self.relay.close()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop, 2.0)
@@ -208,9 +213,8 @@ class Rank:
         self.loop.call_soon_threadsafe(self.relay.start, list(requests))
 
     def _cancel_unfollowed(self, request_id: str) -> None:
-        pool_work = self.pool_work
-        if pool_work is not None and self.board.unfollowed(request_id):
-            self.engine_inbox().put(lambda: pool_work.cancel(request_id))
+        if self.board.unfollowed(request_id):
+            self.cancel(request_id)
 
     def _make_engine(self) -> None:
         config, standing, loop = self.config, self.standing, self.loop

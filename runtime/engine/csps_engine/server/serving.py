@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from aiohttp import web
 
@@ -22,6 +22,9 @@ from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
 from csps_engine.server.http import parse, reply
 from csps_engine.server.rank import Rank
 from csps_engine.wire import generated as wire
+
+CANCEL_SECONDS = 1.5
+"""So long a cancel is answered when it has been taken; after that it is, but goes on."""
 
 
 class ServingHandlers:
@@ -76,8 +79,11 @@ class ServingHandlers:
 
     async def cancel(self, request: web.Request) -> web.Response:
         asked = await parse(request, wire.CancelRequest)
-        self._rank.relay.cancel(asked.request_id)
-        await self._rank.call(self._cancelling(asked.request_id))
+        if not asked.passed_on:
+            await asyncio.wait({self._rank.cancel(asked.request_id)}, timeout=CANCEL_SECONDS)
+        elif not await self._rank.cancel_here(asked.request_id):
+            self._rank.require_coordinator()
+            raise refuse("not_ready", "the epoch ends just now", 500)
         return web.json_response({})
 
     async def _begin(self, asked: wire.DecodeRequest, order: DecodeOrder, about: Hashable) -> EventStream:
@@ -124,12 +130,7 @@ class ServingHandlers:
 
     def _cancel_unfollowed(self, request_id: str, stream: EventStream) -> None:
         if stream.ended_at is None and not stream.followers:
-            self._rank.relay.cancel(request_id)
-            self._rank.engine_inbox().call(self._cancelling(request_id))
-
-    def _cancelling(self, request_id: str) -> Callable[[], None]:
-        work = self._rank.pool_work or self._rank.prefill_work
-        return (lambda: None) if work is None else (lambda: work.cancel(request_id))
+            self._rank.cancel(request_id)
 
     def _reservation(self, request: PoolRequest) -> wire.Reservation:
         epoch = self._rank.standing.serving

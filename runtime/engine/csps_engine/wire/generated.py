@@ -480,10 +480,14 @@ DECODE_EVENT: TypeAdapter[DecodeEvent] = TypeAdapter(DecodeEvent)
 
 
 class CancelRequest(WireMessage):
-    """POST /v1/cancel, gateway to coordinator: free the pages of a request"""
+    """POST /v1/cancel, gateway to any rank of a group: end a request and free its pages,
+    wherever it is coordinated"""
 
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
     """Chosen by the gateway; idempotent in every verb"""
+    passed_on: bool | None = None
+    """From a rank that does not coordinate: whoever doesn't either refuses it, where it would
+    pass on another's. Absent: no"""
 
 
 class PageShard(WireMessage):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class RankApi:
     def post(self, path: str, message: dict[str, Any] | bytes) -> Answer:
         return self._call("POST", path, message if isinstance(message, bytes) else json.dumps(message).encode())
 
-    def stream(self, path: str, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, message: dict[str, Any]) -> Generator[dict[str, Any]]:
         """Events of an NDJSON answer; a refusal is yielded as an error event. Closing it drops the connection."""
         connection = self._connect()
         try:
