@@ -78,6 +78,6 @@ export function argumentsOf(verb: VerbDescriptor, values: VerbArguments): string
     if (type === "json") return JSON.stringify(value);
     if (typeof value === "string" && type === "string") return value;
     if (Number.isSafeInteger(value) && type === "integer") return String(value);
-    throw new TypeError(`${verb.verb}: ${name} has to be a ${type}, not ${JSON.stringify(value)}`);
+    throw new TypeError(`${verb.verb}: ${name} has to be of type ${type}, not ${JSON.stringify(value)}`);
   });
 }
