@@ -11,9 +11,8 @@ export function parseMooncake(name: string, text: string): Trace {
       const value = record[field];
       const fits = whole === "" ? Number.isFinite : Number.isSafeInteger;
       if (typeof value === "number" && fits(value) && value >= least) return value;
-      const shown = JSON.stringify(value) ?? "";
-      const wrong =
-        value === undefined ? "is missing" : `${shown} is not a ${whole}number of at least ${least}`;
+      const rule = `is not a ${whole}number of at least ${least}`;
+      const wrong = value === undefined ? "is missing" : `${JSON.stringify(value)} ${rule}`;
       throw new TraceError(name, line, field, wrong);
     };
     requests.push({
