@@ -15,8 +15,10 @@ import { createDegrees } from "./ranks/degrees.ts";
 import { createModelSource } from "./ranks/modelSource.ts";
 import { createRankView } from "./ranks/rankView.ts";
 import { createAdmission } from "./serving/admission.ts";
+import { createPrefixMemory } from "./serving/prefixMemory.ts";
 import { countRecoveries } from "./serving/recovery.ts";
 import { defaultPatience } from "./serving/generation.ts";
+import { sharePrefixes } from "./serving/sharedPrefixes.ts";
 import { serve } from "./serve.ts";
 import type { Settings } from "./settings.ts";
 import { help, readSettings } from "./settings.ts";
@@ -30,6 +32,7 @@ async function start(settings: Settings): Promise<void> {
   const client = createRankClient({ token: readToken });
   const clusterState = openClusterState(settings, metrics);
   const degrees = createDegrees(clusterState);
+  const prefixes = sharePrefixes(createPrefixMemory(), clusterState);
   const recovered = countRecoveries(metrics, Date.now);
   const view = createRankView({
     client,
@@ -55,6 +58,7 @@ async function start(settings: Settings): Promise<void> {
         client,
         view,
         now: Date.now,
+        prefixes,
         wantedDegree: (tokens) => degrees.wanted(tokens),
         exact: (tokens) => degrees.exact(tokens),
         ttftMs: (tokens) => classOf(settings.CSPS_LENGTH_CLASSES, tokens)?.ttftMs,
@@ -86,6 +90,7 @@ async function start(settings: Settings): Promise<void> {
   });
   view.start();
   degrees.start();
+  prefixes.start();
   const server = await serve(app, settings.CSPS_PORT);
   log.info("serving", { port: server.port, model: settings.CSPS_MODEL_NAME });
 
@@ -99,6 +104,7 @@ async function start(settings: Settings): Promise<void> {
       clearInterval(refresh);
       view.stop();
       degrees.stop();
+      prefixes.stop();
       await Promise.all([client.close(), clusterState?.close()]);
       log.info("ended", { finished });
       process.exit(finished ? 0 : 1);

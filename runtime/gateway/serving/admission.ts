@@ -6,7 +6,7 @@ import { ApiError, outOfPages, unavailable } from "../api/apiError.ts";
 import type { RankView } from "../ranks/rankView.ts";
 import type { Route } from "../ranks/route.ts";
 import { rankRoutes } from "../ranks/route.ts";
-import { createPrefixMemory, keysOf } from "./prefixMemory.ts";
+import { createPrefixMemory, keysOf, type PrefixMemory } from "./prefixMemory.ts";
 
 export interface Admission {
   /** Reserves pages for the request somewhere; throws the refusal that the client is to see. */
@@ -48,6 +48,8 @@ export function createAdmission(deps: {
   readonly now: () => number;
   /** Ranks that should compute a prompt; undefined: the group may choose, and any group is as good. */
   readonly wantedDegree?: (promptTokens: number) => number | undefined;
+  /** What pools are known to hold of prompts; without it, what went through here. */
+  readonly prefixes?: PrefixMemory;
   /** Whether a prompt has to be computed exactly; without it the group does as the deployment allows. */
   readonly exact?: (promptTokens: number) => boolean;
   /** Time within which a prompt should have its first token; without it none has to. */
@@ -55,7 +57,7 @@ export function createAdmission(deps: {
 }): Admission {
   const { client, view, now } = deps;
   const inFlight = new Map<string, number>();
-  const prefixes = createPrefixMemory();
+  const { prefixes = createPrefixMemory() } = deps;
   let routedMs = Number.NEGATIVE_INFINITY;
 
   async function admit(question: AdmissionQuestion): Promise<Admitted> {
