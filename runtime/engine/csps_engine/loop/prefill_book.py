@@ -2,7 +2,8 @@
 
 A tick is a slice of time: every rank computes some layers of what it is at, then all tell how far they are. The slice
 is as long as the slowest prompt's layer, or SLICE_SECONDS; prompts with faster layers get more of them. Those that go
-before others on their ranks come first in it. Prompts of one pass go on together.
+before others on their ranks come first in it. Prompts of one pass go on together. One that goes on from a known
+beginning is advanced by what of that is there on all its ranks, so that nobody waits for what is on its way.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csps_engine.core.plan import AttentionKind
-from csps_engine.loop.first_tokens import FirstToken
 from csps_engine.loop.prefill_costs import PrefillCosts
 from csps_engine.loop.prefill_queue import PrefillQueue, PrefillTask
-from csps_engine.loop.prefill_run import PUSHING, Standing
+from csps_engine.loop.prefill_run import ANY_LAYERS, PUSHING, Standing
 from csps_engine.loop.prefix_reuse import reused_tokens
-from csps_engine.scheduler.assign import YIELD_SHARE, Group, Start, Underway, Waiting, assign
+from csps_engine.loop.prompt import Prompt
+from csps_engine.scheduler.assign import Group, Start, Underway, Waiting, assign
 from csps_engine.scheduler.ticks import Advance, PrefillOrder, Tick
 from csps_engine.scheduler.turn import Objective
 
@@ -43,50 +44,6 @@ class Passes:
 
 
 NO_PASSES = Passes()
-
-
-@dataclass(slots=True)
-class Prompt:
-    """One that was begun."""
-
-    task: PrefillTask
-    ranks: tuple[int, ...]
-    layers: int
-    layer_seconds: float
-    """Expected of the next ones."""
-    taken_at: float
-    pass_name: str
-    """That of the prompt that all of its pass joined; its own when it is alone."""
-    pass_tokens: int
-    """Computed in its pass."""
-    seconds: float
-    """Expected of all layers when it began."""
-    attention: AttentionKind = "dense"
-    """As which it is computed."""
-    before: bool = False
-    """It goes before what else its ranks are at."""
-    spent: float = 0.0
-    """Seconds of computing so far."""
-    yielded: float = 0.0
-    """Seconds for which others went before it."""
-    layers_done: int = 0
-    computed_at: float | None = None
-    reused_tokens: int = 0
-    """Of its beginning, whose KV is read from the pool."""
-    first_token: FirstToken | None = None
-
-    @property
-    def layers_left(self) -> int:
-        return self.layers - self.layers_done
-
-    @property
-    def seconds_left(self) -> float:
-        return self.layers_left * self.layer_seconds
-
-    @property
-    def yields(self) -> float:
-        """Seconds for which others may still go before it."""
-        return 0.0 if self.before else max(0.0, YIELD_SHARE * self.seconds - self.yielded)
 
 
 class PrefillBook:
@@ -138,7 +95,7 @@ class PrefillBook:
         """How far the ranks are after the tick."""
         now = time.monotonic()
         seconds = {a.request_id: standings[a.request_id].seconds for a in tick.advances if a.request_id in standings}
-        for prompt in self._computing():
+        for prompt in self._advancing():
             if prompt.task.request_id not in seconds:
                 prompt.yielded += max([0.0, *(seconds[a.request_id] for a in self._before(prompt, tick))])
         for advance in tick.advances:
@@ -155,6 +112,8 @@ class PrefillBook:
             if standing.state <= PUSHING and not first.reused_tokens:
                 spent = first.spent / first.layers
                 self._costs.took(first.pass_tokens, len(first.ranks), first.attention, spent)
+        for request_id in self.running.keys() & standings.keys():
+            self.running[request_id].ready_layers = standings[request_id].ready
 
     def forget(self) -> list[Prompt]:
         """The epoch is over: what was begun in it."""
@@ -162,7 +121,8 @@ class PrefillBook:
         return begun
 
     def _begin(self, ranks: Sequence[int], now: float) -> list[PrefillOrder]:
-        computing = self._computing()
+        # What waits for its beginning keeps no rank busy.
+        computing = self._advancing()
         pushing = sum(1 for prompt in self.running.values() if not prompt.layers_left)
         if not self.queue or pushing >= PUSHING_PER_RANK * len(ranks):
             return []
@@ -210,6 +170,7 @@ class PrefillBook:
             attention=attends,
             before=start.before,
             reused_tokens=reused,
+            ready_layers=0 if reused else ANY_LAYERS,
         )
         return PrefillOrder(
             request_id=start.request_id,
@@ -224,14 +185,14 @@ class PrefillBook:
         )
 
     def _advances(self) -> list[Advance]:
-        computing = sorted(self._computing(), key=lambda prompt: not prompt.before)
+        computing = sorted(self._advancing(), key=lambda prompt: not prompt.before)
         span = _slice(computing)
         spent: dict[int, float] = {}
         advances = []
         for prompt in computing:
             begin = max(spent.get(rank, 0.0) for rank in prompt.ranks)
             fitting = int((span - begin) / prompt.layer_seconds) if prompt.layer_seconds > 0 else prompt.layers_left
-            layers = min(prompt.layers_left, max(fitting, 0 if begin > 0 else 1))
+            layers = min(prompt.layers_left, prompt.ready_layers, max(fitting, 0 if begin > 0 else 1))
             if layers > 0:
                 advances.append(Advance(prompt.task.request_id, layers))
                 spent |= dict.fromkeys(prompt.ranks, begin + layers * prompt.layer_seconds)
@@ -244,6 +205,10 @@ class PrefillBook:
             if prompt.layers_left:
                 first.setdefault(prompt.pass_name, prompt)
         return list(first.values())
+
+    def _advancing(self) -> list[Prompt]:
+        """What can go on now."""
+        return [prompt for prompt in self._computing() if prompt.ready_layers]
 
     def _mates(self, one: Prompt) -> list[Prompt]:
         """All of its pass."""

@@ -6,8 +6,8 @@ import time
 
 from csps_engine.loop.epoch_work import Epoch
 from csps_engine.loop.load_meter import LoadMeter, PrefillSample, Queued
-from csps_engine.loop.prefill_book import Prompt
 from csps_engine.loop.prefill_queue import PrefillQueue
+from csps_engine.loop.prompt import Prompt
 from csps_engine.loop.reports import PostEvents, error_event, token_event
 from csps_engine.metrics import Metrics
 from csps_engine.wire.generated import FailureCode, PrefillDone, PrefillProgress
@@ -55,8 +55,8 @@ class PrefillReporter:
         self._metrics.requests_failed.labels(code).inc()
         self._post([(request_id, error_event(code, message))])
 
-    def load(self, running: int, queue: PrefillQueue) -> None:
-        """What is at hand."""
-        self.meter.queued = Queued(queue.prompt_tokens, queue.oldest)
+    def load(self, running: int, running_tokens: int, queue: PrefillQueue) -> None:
+        """What is at hand. `running_tokens`: of the prompts that are computed."""
+        self.meter.queued = Queued(queue.prompt_tokens, queue.oldest, running_tokens)
         self._metrics.running.set(running)
         self._metrics.waiting.set(len(queue))

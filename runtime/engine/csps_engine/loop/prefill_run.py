@@ -14,6 +14,7 @@ from csps_engine.model.config import ModelError
 from csps_engine.pipeline.mode import ModeError
 from csps_engine.pipeline.prefill import PrefillRun
 from csps_engine.scheduler.ticks import PrefillOrder
+from csps_engine.transfer.prefix_pull import PrefixPull
 from csps_engine.transfer.push_sink import PushSink
 from csps_engine.wire.generated import FailureCode
 
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 CODES: tuple[FailureCode, ...] = get_args(FailureCode)
 DONE, PUSHING, COMPUTING, FAILED = 0, 1, 2, 3
 """Of a rank in a prompt: the larger, the less is done. A rank that has no part in it is done."""
-NUMBERS = 4
+NUMBERS = 5
 """How many numbers a rank reports of a prompt."""
+ANY_LAYERS = 10**6
+"""A prompt waits for nothing before so many of its next layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +39,20 @@ class Standing:
     """Acknowledged by the pool."""
     seconds: float
     """Of computing in this tick, on the slowest rank."""
+    ready: int = ANY_LAYERS
+    """Next layers whose part of a known beginning is there on every rank."""
 
 
 class RankRun:
     """`begin` makes the run of a rank that takes part, and raises alike on all of them; None: it takes no part."""
 
-    def __init__(self, order: PrefillOrder, sink: PushSink | None = None) -> None:
+    def __init__(self, order: PrefillOrder, sink: PushSink | None = None, beginning: PrefixPull | None = None) -> None:
         self.order = order
         self.told = False
         """Every rank knows the first token."""
         self.result: PrefillResult | None = None
         self._sink = sink
+        self._beginning = beginning
         self._run: PrefillRun | PassMember | None = None
         self._refused = False
         self._seconds = 0.0
@@ -89,19 +95,22 @@ class RankRun:
         self._seconds += time.monotonic() - began
 
     def report(self, seconds: float) -> list[int]:
-        """NUMBERS numbers; waits for the pool for at most `seconds` when nothing else is left."""
+        """NUMBERS numbers; waits for the pool for at most `seconds` when nothing else can be done for the prompt."""
         micros, self._seconds = int(1e6 * self._seconds), 0.0
         if self._refused:
-            return [FAILED, CODES.index("bad_request"), 0, micros]
+            return [FAILED, CODES.index("bad_request"), 0, micros, ANY_LAYERS]
         sink = self._sink
         if sink is None:
-            return [DONE, 0, 0, micros]
+            return [DONE, 0, 0, micros, ANY_LAYERS]
+        ready = ANY_LAYERS
+        if self.computing and self._beginning is not None:
+            ready = self._beginning.ready(seconds)
         pushed = not self.computing and sink.poll(seconds)
         if sink.failure is not None:
             log.warning("pushing KV of %s failed: %s", self.order.request_id, sink.failure.message)
-            return [FAILED, CODES.index(sink.failure.code), sink.acknowledged_bytes, micros]
+            return [FAILED, CODES.index(sink.failure.code), sink.acknowledged_bytes, micros, ready]
         state = COMPUTING if self.computing else DONE if pushed else PUSHING
-        return [state, 0, sink.acknowledged_bytes, micros]
+        return [state, 0, sink.acknowledged_bytes, micros, ready]
 
     def close(self) -> None:
         """No more KV comes."""
@@ -115,8 +124,8 @@ def of_rank(processes: list[list[int]]) -> list[int]:
     """Reports of a rank's processes as the rank's: it waits for, and fails with, any of them."""
     joined = []
     for at in range(0, len(processes[0]), NUMBERS):
-        states, codes, sizes, micros = zip(*(row[at : at + NUMBERS] for row in processes), strict=True)
-        joined += [max(states), max(codes), sum(sizes), max(micros)]
+        states, codes, sizes, micros, ready = zip(*(row[at : at + NUMBERS] for row in processes), strict=True)
+        joined += [max(states), max(codes), sum(sizes), max(micros), min(ready)]
     return joined
 
 
@@ -127,5 +136,6 @@ def standings(rows: Sequence[Sequence[int]], runs: int) -> list[Standing]:
         reports = [row[at : at + NUMBERS] for row in rows]
         state, code = max((report[0], report[1]) for report in reports)
         failure = CODES[code] if state == FAILED else None
-        found.append(Standing(state, failure, sum(r[2] for r in reports), max(r[3] for r in reports) / 1e6))
+        _, _, sizes, micros, ready = zip(*reports, strict=True)
+        found.append(Standing(state, failure, sum(sizes), max(micros) / 1e6, min(ready)))
     return found

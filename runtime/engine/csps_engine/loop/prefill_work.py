@@ -241,7 +241,7 @@ class PrefillWork:
         sink = PushSink(reservation, self._shape, self._access, deadline, beginning)
         job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._policy.mode, order.attention)
         part, csa = part_of(mesh, order.ranks), self._policy.sparse or DEFAULT_CSA
-        run = RankRun(order, sink)
+        run = RankRun(order, sink, beginning)
         try:
             run.begin(PrefillRunner(self._model, part, csa, FixedPieces(order.pieces)).begin(job, sink, beginning))
         except (ModeError, ModelError) as error:
@@ -286,7 +286,8 @@ class PrefillWork:
 
     def _count(self) -> None:
         self.load = self._load()
-        self._reporter.load(self.load.running, self._book.queue)
+        running_tokens = sum(len(prompt.task.token_ids) for prompt in self._book.running.values())
+        self._reporter.load(self.load.running, running_tokens, self._book.queue)
 
     def _load(self) -> Load:
         running = max(len(self._book.running), len(self._runs))

@@ -1,8 +1,9 @@
 """Reads the KV of a prompt's beginning from the pool that holds it, layer by layer ahead of the prefill.
 
 One thread a holder asks for its pages of layer after layer, a few layers ahead of the one that is computed, so that
-memory holds a few layers of the beginning and not all of them. Whatever goes wrong becomes `failure`; the layers that
-did not come are then zeros, for the ranks of a group go through a prompt in step and agree on its failure afterwards.
+memory holds a few layers of a long beginning and not all of them. Who goes on only with layers that are `ready` never
+waits. Whatever goes wrong becomes `failure`; the layers that did not come are then zeros, for the ranks of a group go
+through a prompt in step and agree on its failure afterwards.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from csps_engine.wire.generated import Failure, Reservation
 log = logging.getLogger(__name__)
 
 LAYERS_AHEAD = 3
+BYTES_AHEAD = 64 * 2**20
+"""Of a short beginning more layers are ahead, up to so many bytes."""
 READ_BYTES = 4 * 2**20
 """Pages of one layer travel together up to about this size: a holder copies so much at a time."""
 SILENCE_SECONDS = 2.0
@@ -54,6 +57,7 @@ class PrefixPull:
         self._changed = threading.Condition()
         self._layers: dict[int, _Layer] = {}
         self._taken = 0
+        self._ahead = max(LAYERS_AHEAD, BYTES_AHEAD // max(1, self.tokens * shape.token_layer_bytes()))
         self._closed = False
         pages: dict[str, list[IncomingPage]] = {}
         for place in reservation.pages[: reservation.shared_pages or 0]:
@@ -75,6 +79,17 @@ class PrefixPull:
             self._taken = layer + 1
             self._changed.notify_all()
         return known.k, known.v
+
+    def ready(self, seconds: float = 0.0) -> int:
+        """How many layers can be taken now without waiting; waits for the next one for at most `seconds`."""
+        if self._taken == self._shape.layers:
+            return 0
+        self._at(self._taken).ready.wait(seconds)
+        with self._changed:
+            found = self._taken
+            while found in self._layers and self._layers[found].ready.is_set():
+                found += 1
+            return found - self._taken
 
     def close(self) -> None:
         """Nobody takes the rest."""
@@ -98,7 +113,7 @@ class PrefixPull:
     def _wait_for_room(self, layer: int) -> bool:
         """Whether the layer is wanted, once it is near."""
         with self._changed:
-            while layer >= self._taken + LAYERS_AHEAD and not self._closed and self.failure is None:
+            while layer >= self._taken + self._ahead and not self._closed and self.failure is None:
                 self._changed.wait()
             return not self._closed and self.failure is None
 

@@ -212,3 +212,29 @@ def test_a_prompt_is_thinned_where_that_pays_unless_its_request_says(
     tick = book.next_tick([0, 1], True, now=2.0)
     heard(book, tick, a=PUSHING)
     assert costs.told == [(tokens, degree, attention)]
+
+
+def reusing(name: str, tokens: int, pages: int) -> PrefillTask:
+    one = task(name, tokens, degree=1)
+    return dataclasses.replace(one, reservation=one.reservation.model_copy(update={"shared_pages": pages}))
+
+
+def test_a_prompt_goes_on_with_what_of_its_beginning_has_come_and_others_do_not_wait_for_it(book: PrefillBook) -> None:
+    book.queue.add(reusing("known", 1000, pages=10))
+    assert advanced(book.next_tick([0], True, now=1.0)) == {}
+    book.queue.add(task("other", 100, degree=1))
+    tick = book.next_tick([0], True, now=1.0)
+    assert advanced(tick) == {"other": LAYERS}
+    assert tick is not None
+    book.heard(tick, {"known": Standing(COMPUTING, None, 0, 0.0, 0), "other": Standing(DONE, None, 0, 0.01)})
+    assert book.running["known"].yielded == 0
+    del book.running["other"]
+    tick = book.next_tick([0], True, now=1.0)
+    assert advanced(tick) == {}
+    assert tick is not None
+    book.heard(tick, {"known": Standing(COMPUTING, None, 0, 0.0, 2)})
+    tick = book.next_tick([0], True, now=1.0)
+    assert advanced(tick) == {"known": 2}
+    heard(book, tick, known=COMPUTING)
+    # The rest has come: a slice holds two layers of 50 ms.
+    assert advanced(book.next_tick([0], True, now=1.0)) == {"known": 2}

@@ -68,6 +68,28 @@ def test_every_layer_of_the_beginning_comes_bit_by_bit_in_order(pool: list[Holde
     assert pull.failure is None
 
 
+def test_layers_that_are_ready_are_taken_without_waiting(pool: list[Holder]) -> None:
+    pull = pull_of(pool)
+    for layer in range(LAYERS):
+        until = time.monotonic() + 10
+        while not pull.ready(0.1):
+            assert time.monotonic() < until
+        assert 1 <= pull.ready() <= LAYERS - layer
+        pull.take(layer)
+    assert pull.ready() == 0
+    assert pull.failure is None
+
+
+def test_nothing_is_ready_of_a_holder_that_says_nothing(pool: list[Holder]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        ref = pool[0].ref.model_copy(update={"transfer_port": deaf.getsockname()[1]})
+        pull = pull_of([Holder(pool[0].store, pool[0].server, ref), pool[1]], seconds=60.0)
+        assert pull.ready(0.05) == 0
+        pull.take(0)
+    assert pull.failure is not None
+    pull.close()
+
+
 def test_a_taker_in_inference_mode_may_come_before_the_pages(pool: list[Holder]) -> None:
     with torch.inference_mode():
         pull = pull_of(pool)

@@ -10,6 +10,7 @@ import pytest
 from background import Background
 from gateway_part import Request, ServingError
 from rank_process import Group, RankProcess, others, wait_for
+from slow_link import SlowLink
 from test_moves import PAGE_BYTES, Live, ended, facts_of, inventory, order
 from tiny_model import Oracle, prompt_of
 
@@ -77,6 +78,31 @@ def test_a_prompt_that_begins_like_an_earlier_one_shares_its_pages_and_says_the_
     assert counted(pool, "csps_prefix_cache_queries_total") - queries == 680
     assert sum(rank["keyedPages"] for rank in inventory(pool)["ranks"]) == counted(pool, "csps_prefix_cache_pages")
     assert all(rank["pagesFree"] == rank["pagesTotal"] for rank in inventory(pool)["ranks"])
+
+
+def test_a_beginning_that_comes_slowly_keeps_no_other_prompt_waiting(
+    prefill: Group, decode: Group, oracle: Oracle, beginning: list[int]
+) -> None:
+    group, pool = prefill.wait_serving(), decode.wait_serving()
+    asked(beginning, 0).run(group, pool)
+    slowed = asked(beginning, 1, count=2)
+    reservation = slowed.reserve(pool)
+    holder = reservation["holders"][0]
+    with SlowLink(holder["transferPort"]) as link:
+        # To the prefill ranks alone: pages that they push go the same way, in the other direction.
+        holders = [{**holder, "transferPort": link.port}, *reservation["holders"][1:]]
+        message = slowed.prefill_message({**reservation, "holders": holders}, deadline_ms=60_000)
+        stream = Background(group.api.stream("/v1/prefill", message))
+        wait_for(lambda: group.state()["running"] == 1, group, 10)
+        for seed in (71, 72):
+            other = Request(prompt_of(300, seed=seed), 3)
+            assert other.run(group, pool) == oracle.greedy(other.prompt, 3)
+        assert not [event for event in stream.events if event["type"] != "progress"]
+        link.let_go()
+        events = stream.finish(30)
+    assert events[-1]["reusedTokens"] == 640
+    assert [e["tokenId"] for e in events if e["type"] == "token"] == oracle.greedy(slowed.prompt, 1)
+    pool.api.post("/v1/cancel", {"requestId": slowed.request_id})
 
 
 def test_requests_that_share_pages_decode_side_by_side(
