@@ -9,6 +9,8 @@ import type { PoolSnapshot, RebalancePolicy } from "../pool.ts";
 import { PoolModel } from "./poolModel.ts";
 
 export const tickMs = 100;
+/** The operator looks so often, in ticks, at a pool in which nothing is under way. */
+const quietTicks = 10;
 
 export interface Fault {
   readonly atTick: number;
@@ -67,6 +69,11 @@ export function play(
     if (tick > lastFault && ledger.size === 0 && rests(now, policy))
       return { pool: now, decisions, pools, settledAt: tick };
     model.tick(tickMs);
+    const quiet = tick > lastFault && ledger.size === 0 && now.moves.length === 0;
+    for (let passed = 1; quiet && passed < quietTicks; passed++, tick++) {
+      pools.push(now);
+      model.tick(tickMs);
+    }
   }
   return { pool: model.pool, decisions, pools, settledAt: undefined };
 }
