@@ -127,7 +127,7 @@ beforeEach(async () => {
   await untilServing(spec.ranks);
 }, 60_000);
 
-describe("the rebalancer", { timeout: 60_000 }, () => {
+describe("the rebalancer", { timeout: 120_000 }, () => {
   it("evens out a lopsided pool, leaves no record behind, and each decision replays", async () => {
     const kv = fill(lopsided);
     const before = memoryImbalance(kv);
@@ -276,7 +276,7 @@ async function leaderFence(): Promise<number> {
   return lease?.spec?.leaseTransitions ?? 0;
 }
 
-describe("a rank that leaves", { timeout: 60_000 }, () => {
+describe("a rank that leaves", { timeout: 120_000 }, () => {
   beforeAll(async () => {
     await world.applyDeployment(namespace, aSpec(3, "Disabled"));
     await eventually(async () => {

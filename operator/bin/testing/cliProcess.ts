@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 
 const entry = join(import.meta.dirname, "..", "kubectl-csps.ts");
-const deadlineMs = 30_000;
+const deadlineMs = 80_000;
 
 export interface CliAnswer {
   readonly code: number | null;
