@@ -99,11 +99,11 @@ def prefill(
 ) -> tuple[Context, list[PrefillResult]]:
     """KV of a prompt, and each rank's result."""
     shelf, job = KvShelf(), PrefillJob("trial", tokens, attention=kind)
-    results = _on_ranks(ranks, lambda mesh: PrefillRunner(model, mesh, settings).run(job, shelf))
+    results = on_ranks(ranks, lambda mesh: PrefillRunner(model, mesh, settings).run(job, shelf))
     return shelf.take(model.config.layers), results
 
 
-def _on_ranks(ranks: int, work: Callable[[Mesh], Answer]) -> list[Answer]:
+def on_ranks(ranks: int, work: Callable[[Mesh], Answer]) -> list[Answer]:
     """Ranks as threads, which share one set of weights."""
     store = dist.HashStore()
 
