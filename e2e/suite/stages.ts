@@ -1,6 +1,7 @@
 /** The stages of `npm test`. In each lane (lanes.ts) what fails fastest comes first. */
 import { join } from "node:path";
 import { ensureBinaries } from "../cluster/binaries.ts";
+import { cacheRoot } from "../cluster/cache.ts";
 import { succeeds } from "../cluster/command.ts";
 import { ensurePackages } from "../cluster/debian.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
@@ -37,17 +38,24 @@ export function stages(root: string, reports: string): Stage[] {
       return await check(name, "", command).run();
     },
   });
+  // What a check knows of a file by its content, and so need not work out again.
+  const kept = (name: string): string => join(cacheRoot(), "checks", name);
   const typescriptReport = join(reports, "vitest.json");
   const pythonReport = join(reports, "pytest.xml");
   const kernelReport = join(reports, "kernels.xml");
   const clusterReport = join(reports, "cluster.json");
   return [
     tool("lint", "nothing", [bin("eslint"), ".", "--max-warnings", "0"]),
-    tool("typecheck", "nothing", [bin("tsc"), "--noEmit"]),
-    tool("format", "nothing", [bin("prettier"), "--check", "--log-level", "warn", "."]),
+    tool("typecheck", "nothing", [
+      ...[bin("tsc"), "--noEmit", "--incremental", "--tsBuildInfoFile", kept("tsc.json")],
+    ]),
+    tool("format", "nothing", [
+      ...[bin("prettier"), "--check", "--log-level", "warn", "."],
+      ...["--cache", "--cache-strategy", "content", "--cache-location", kept("prettier.json")],
+    ]),
     tool("verify", "nothing", [bin("node"), "crds/generate/main.ts", "--check"]),
     python("ruff", ["-m", "ruff", "check", "."]),
-    python("mypy", ["-m", "mypy"]),
+    python("mypy", ["-m", "mypy", "--cache-dir", kept("mypy")]),
     python("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
     runner("typescript", "etcd, kube-apiserver and redis-server", typescriptReport, countVitest, async () => {
       await ensureRedis();
@@ -70,8 +78,11 @@ export function stages(root: string, reports: string): Stage[] {
       await ensureCompiler();
       const env = await pythonEnv();
       return {
-        // A file's tests share fixtures that are dear to make, so a file stays with one worker.
-        argv: [env.python, "-m", "pytest", "-ra", "-n2", "--dist=loadfile", `--junitxml=${pythonReport}`],
+        argv: [
+          ...[env.python, "-m", "pytest", "-ra", `--junitxml=${pythonReport}`],
+          // A file's tests share fixtures that are dear to make, so a file stays with one worker; the longest come first.
+          ...["-n2", "--dist=loadfile", "--no-loadscope-reorder"],
+        ],
         cwd: engine,
         env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
         deadlineMs: 45 * MINUTE,

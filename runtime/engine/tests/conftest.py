@@ -6,6 +6,28 @@ from pathlib import Path
 
 import pytest
 
+LONG = (
+    "test_against_transformers.py",
+    "test_prefix_reuse.py",
+    "test_dense_modes.py",
+    "test_tensor_ranks.py",
+    "test_tensor_parallel.py",
+    "test_faults.py",
+    "test_real_text.py",
+    "test_moves.py",
+    "test_real_decode.py",
+    "test_real_model.py",
+    "test_sequence_parallel.py",
+    "test_side_by_side.py",
+)
+"""The files that take longest, in the order in which they begin, so that no worker is left with one in the end. Those
+that wait a lot lie between those that compute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def kept() -> Path:
