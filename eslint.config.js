@@ -12,7 +12,9 @@ const rooms = {
   generate: { folder: "crds/generate", imports: ["crds", "wire"] },
   wire: { folder: "runtime/wire", imports: [] },
   state: { folder: "runtime/state", imports: ["wire"] },
-  gateway: { folder: "runtime/gateway", imports: ["state", "wire"] },
+  // Which group a request goes to: pure, so that the simulator asks the gateway's own function.
+  routing: { folder: "runtime/routing", imports: [] },
+  gateway: { folder: "runtime/gateway", imports: ["routing", "state", "wire"] },
   planning: { folder: "operator/planning", imports: ["crds"] },
   kube: { folder: "operator/kube", imports: ["crds"] },
   observability: { folder: "operator/observability", imports: ["kube"] },
@@ -37,7 +39,7 @@ const rooms = {
   // The full records of decisions, written by whoever decides and read by the command line.
   records: { folder: "operator/records", imports: ["crds", "kube", "planning", "ranks"] },
   // Plays traces against the production planners; reads files, speaks to no cluster.
-  simulator: { folder: "operator/simulator", imports: ["crds", "planning"] },
+  simulator: { folder: "operator/simulator", imports: ["crds", "planning", "routing"] },
   // A user's side of the cluster: it reads, and asks the operator's own planning what it would do.
   cli: {
     folder: "operator/cli",

@@ -1,4 +1,5 @@
 /** From what ranks say of themselves to the groups that can be asked: pure, over states with their age. */
+import type { Routable } from "../../routing/route.ts";
 import type { RankEndpoint } from "../../wire/rankClient.ts";
 import type { RankState } from "../../wire/schema/membership.ts";
 
@@ -11,21 +12,10 @@ export interface Sighting {
   readonly suspect: boolean;
 }
 
-/** A group or pool with a coordinator that serves. */
-export interface ServingGroup {
-  readonly group: string;
-  readonly role: "prefill" | "decode";
+/** A group or pool with a coordinator that serves; `servingSinceMs` by the gateway's clock. */
+export interface ServingGroup extends Routable {
   readonly coordinator: RankEndpoint & { readonly rankId: string; readonly incarnation: string };
   readonly epoch: number;
-  readonly members: readonly string[];
-  readonly kvFormat: string;
-  readonly pageTokens: number;
-  readonly pagesTotal: number;
-  readonly pagesFree: number;
-  readonly running: number;
-  readonly waiting: number;
-  /** Since when the gateway has seen this epoch serve. */
-  readonly servingSinceMs: number;
 }
 
 /** A state older than this is no news: its rank may be gone. */
@@ -55,6 +45,7 @@ export function servingGroups(
       pagesFree: state.poolPagesFree,
       running: state.running,
       waiting: state.waiting,
+      promptTokens: (state.load?.waitingPromptTokens ?? 0) + (state.load?.runningPromptTokens ?? 0),
       servingSinceMs: servingSince(state.group, state.epoch),
     });
   }

@@ -3,8 +3,8 @@ import type { RankState } from "../../wire/schema/membership.ts";
 import type { ServingGroup } from "./groups.ts";
 import { degreeWanted } from "./degrees.ts";
 import { freshMs, servingGroups } from "./groups.ts";
-import { rankRoutes, scoreOf } from "./route.ts";
-import type { RouteQuestion } from "./route.ts";
+import { rankRoutes, scoreOf } from "../../routing/route.ts";
+import type { Routable, RouteQuestion } from "../../routing/route.ts";
 
 function aGroup(over: Partial<ServingGroup> & { group: string }): ServingGroup {
   return {
@@ -18,12 +18,14 @@ function aGroup(over: Partial<ServingGroup> & { group: string }): ServingGroup {
     pagesFree: 100,
     running: 0,
     waiting: 0,
+    promptTokens: 0,
     servingSinceMs: 0,
     ...over,
   };
 }
 
-const question: RouteQuestion = { promptTokens: 160, wantedDegree: 1, nowMs: 60_000, inFlight: () => 0 };
+const idle = { requests: 0, promptTokens: 0 };
+const question: RouteQuestion = { promptTokens: 160, wantedDegree: 1, nowMs: 60_000, inFlight: () => idle };
 
 function best(groups: readonly ServingGroup[], over: Partial<RouteQuestion> = {}): string {
   const route = rankRoutes(groups, { ...question, ...over })[0];
@@ -57,6 +59,24 @@ describe("the choice of a route", () => {
       route: "q → d",
     },
     {
+      what: "one long prompt beside three short ones",
+      groups: [
+        aGroup({ group: "p", running: 1, promptTokens: 100_000 }),
+        aGroup({ group: "q", running: 1, waiting: 2, promptTokens: 3_000 }),
+        pool,
+      ],
+      route: "q → d",
+    },
+    {
+      what: "as many tokens on twice the ranks",
+      groups: [
+        aGroup({ group: "p", running: 1, promptTokens: 100_000 }),
+        aGroup({ group: "q", running: 1, promptTokens: 100_000, members: ["q-0", "q-1"] }),
+        pool,
+      ],
+      route: "q → d",
+    },
+    {
       what: "a pool that is nearly full beside an empty one",
       groups: [aGroup({ group: "p" }), aGroup({ group: "c", role: "decode", pagesFree: 12 }), pool],
       route: "p → d",
@@ -77,11 +97,12 @@ describe("the choice of a route", () => {
 
   it("counts what the gateway has under way and the last state does not show", () => {
     const groups = [aGroup({ group: "p" }), aGroup({ group: "q" }), pool];
-    expect(best(groups, { inFlight: (group) => (group === "p" ? 2 : 0) })).toBe("q → d");
+    const two = { requests: 2, promptTokens: 320 };
+    expect(best(groups, { inFlight: (group) => (group === "p" ? two : idle) })).toBe("q → d");
   });
 
   it("takes a prompt to the pool that holds its beginning, unless that one has no room", () => {
-    const heldShare = ({ group }: ServingGroup): number => (group === "e" ? 0.8 : 0);
+    const heldShare = ({ group }: Routable): number => (group === "e" ? 0.8 : 0);
     const groups = [aGroup({ group: "p" }), pool];
     const roomy = aGroup({ group: "e", role: "decode", pagesFree: 60 });
     expect(best([...groups, roomy], { heldShare })).toBe("p → e");
@@ -91,7 +112,7 @@ describe("the choice of a route", () => {
   });
 
   it("scores between 0 and 1", () => {
-    const worst = aGroup({ group: "p", waiting: 1e9, servingSinceMs: 60_000 });
+    const worst = aGroup({ group: "p", waiting: 1e9, promptTokens: 1e12, servingSinceMs: 60_000 });
     const full = aGroup({ group: "d", role: "decode", pagesFree: 0, pagesTotal: 0, waiting: 1e9 });
     expect(scoreOf({ group: worst, pool: full }, question)).toBeGreaterThanOrEqual(0);
     expect(
@@ -147,6 +168,15 @@ describe("the groups that serve", () => {
     expect(groupsOf(seen(aState(), 0, true))).toEqual([]);
     const follower = { ...aState().rank, rankId: "p-1" };
     expect(groupsOf(seen(aState({ rank: follower })))).toEqual([]);
+  });
+
+  it("have the tokens of all prompts that wait or are computed there", () => {
+    const load = { steps: 0, stepP50Ms: 0, stepP99Ms: 0, oldestWaitMs: 0, prefills: [], decodes: [] };
+    const told = { ...load, waitingPromptTokens: 300, runningPromptTokens: 50 };
+    expect(groupsOf(seen(aState({ load: told })))[0]?.promptTokens).toBe(350);
+    const older = { ...load, waitingPromptTokens: 300 };
+    expect(groupsOf(seen(aState({ load: older })))[0]?.promptTokens).toBe(300);
+    expect(groupsOf(seen(aState()))[0]?.promptTokens).toBe(0);
   });
 
   it("are of the newest epoch when two ranks claim to coordinate", () => {

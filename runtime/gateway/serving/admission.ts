@@ -1,18 +1,20 @@
 /** Finds a pool that takes a request and the group that will prefill it; waits for room within bounds. */
+import { rankRoutes, type Route as RouteAmong } from "../../routing/route.ts";
 import type { RankClient } from "../../wire/rankClient.ts";
 import { RankFailure } from "../../wire/rankFailure.ts";
 import type { Reservation } from "../../wire/schema/serving.ts";
 import { ApiError, outOfPages, unavailable } from "../api/apiError.ts";
+import type { ServingGroup } from "../ranks/groups.ts";
 import type { RankView } from "../ranks/rankView.ts";
-import type { Route } from "../ranks/route.ts";
-import { rankRoutes } from "../ranks/route.ts";
+import { createOccupations, type Occupations } from "./occupations.ts";
 import { createPrefixMemory, keysOf, type PrefixMemory } from "./prefixMemory.ts";
+
+export type Route = RouteAmong<ServingGroup>;
 
 export interface Admission {
   /** Reserves pages for the request somewhere; throws the refusal that the client is to see. */
   admit(question: AdmissionQuestion): Promise<Admitted>;
-  /** Counts the request against its groups until the returned function is called. */
-  occupy(route: Route): () => void;
+  readonly occupy: Occupations["occupy"];
 }
 
 export interface AdmissionQuestion {
@@ -56,7 +58,7 @@ export function createAdmission(deps: {
   readonly ttftMs?: (promptTokens: number) => number | undefined;
 }): Admission {
   const { client, view, now } = deps;
-  const inFlight = new Map<string, number>();
+  const occupations = createOccupations();
   const { prefixes = createPrefixMemory() } = deps;
   let routedMs = Number.NEGATIVE_INFINITY;
 
@@ -74,7 +76,7 @@ export function createAdmission(deps: {
         promptTokens,
         wantedDegree: degree ?? 1,
         nowMs: now(),
-        inFlight: (group) => inFlight.get(group) ?? 0,
+        inFlight: occupations.inFlight,
         heldShare: ({ group, kvFormat, pageTokens }) => prefixes.share(group, keys(kvFormat, pageTokens)),
       });
       if (routes.length > 0) routedMs = now();
@@ -122,15 +124,7 @@ export function createAdmission(deps: {
     return full;
   }
 
-  function occupy({ pool, group }: Route): () => void {
-    const names = [pool.group, group.group];
-    for (const name of names) inFlight.set(name, (inFlight.get(name) ?? 0) + 1);
-    return () => {
-      for (const name of names) inFlight.set(name, Math.max(0, (inFlight.get(name) ?? 0) - 1));
-    };
-  }
-
-  return { admit, occupy };
+  return { admit, occupy: occupations.occupy };
 }
 
 /** Failures that no other rank would answer otherwise. */

@@ -11,6 +11,7 @@ import type { RankView } from "../ranks/rankView.ts";
 import type { Admission, Admitted } from "./admission.ts";
 import { finalError, isFinal } from "./admission.ts";
 import type { GeneratedToken, GenerationEvent, GenerationOrder, Patience } from "./generation.ts";
+import type { Occupation } from "./occupations.ts";
 import { watchRank } from "./watchRank.ts";
 
 export interface GenerateDeps {
@@ -67,11 +68,11 @@ export async function* generate(
       underWay: attempt > 0,
       signal: order.signal,
     });
-    const leave = admission.occupy(admitted.route);
+    const occupation = admission.occupy(admitted.route, promptIds.length);
     let settled = false;
     try {
       progress.decoded = false;
-      yield* runAttempt(deps, order, { requestId, admitted, progress });
+      yield* runAttempt(deps, order, { requestId, admitted, occupation, progress });
       settled = true;
       if (progress.reason !== undefined) yield { type: "end", reason: progress.reason };
       return;
@@ -90,7 +91,7 @@ export async function* generate(
         if (targetName(coordinator) === error.target) view.suspect(coordinator.rankId);
       }
     } finally {
-      leave();
+      occupation.ended();
       // Pages are freed at once; if this message is lost, the lease frees them.
       if (!settled || !progress.decoded) {
         for (const { coordinator } of [admitted.route.pool, admitted.route.group]) {
@@ -104,7 +105,12 @@ export async function* generate(
 async function* runAttempt(
   deps: GenerateDeps,
   order: GenerationOrder,
-  attempt: { readonly requestId: string; readonly admitted: Admitted; readonly progress: Progress },
+  attempt: {
+    readonly requestId: string;
+    readonly admitted: Admitted;
+    readonly occupation: Occupation;
+    readonly progress: Progress;
+  },
 ): AsyncGenerator<GenerationEvent, void, undefined> {
   const { requestId, admitted, progress } = attempt;
   const { route, reservation } = admitted;
@@ -113,6 +119,7 @@ async function* runAttempt(
   order.trace.decodeRanks = reservation.holders.map(({ rankId }) => rankId);
 
   const firstToken = yield* prefill(deps, order, { ...attempt, tokenIds });
+  attempt.occupation.prefilled();
   if (order.stopTokenIds.includes(firstToken)) progress.reason = "stop";
   else if (progress.tokenIds.length >= order.maxNewTokens) progress.reason = "length";
   if (progress.reason !== undefined) return;

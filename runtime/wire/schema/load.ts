@@ -41,6 +41,11 @@ export const rankLoad = z
     stepP50Ms: z.number().min(0).describe("Median time of those steps; 0 without any"),
     stepP99Ms: z.number().min(0).describe("99th percentile of those steps; 0 without any"),
     waitingPromptTokens: z.int().min(0).describe("Prompt tokens of the requests that wait in the group"),
+    runningPromptTokens: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Prompt tokens of the requests that the group prefills now"),
     oldestWaitMs: z.int().min(0).describe("How long the oldest of them has waited; 0 when none waits"),
     prefills: z.array(prefillReport).describe("Of the last five minutes, oldest first, at most 32"),
     decodes: z.array(decodeReport).describe("Of the last five minutes, oldest first, at most 32"),

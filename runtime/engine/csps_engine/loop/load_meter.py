@@ -21,11 +21,14 @@ EWMA_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """What waits in the group."""
+    """What waits in the group, and what it computes."""
 
     prompt_tokens: int = 0
+    """Of those that wait."""
     since: float | None = None
     """When the oldest came; None when nothing waits."""
+    running_prompt_tokens: int | None = None
+    """Of the prompts that are prefilled now; None where none is ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class LoadMeter:
             step_p50_ms=1000 * _quantile(seconds, 0.5),
             step_p99_ms=1000 * _quantile(seconds, 0.99),
             waiting_prompt_tokens=queued.prompt_tokens,
+            running_prompt_tokens=queued.running_prompt_tokens,
             oldest_wait_ms=0 if queued.since is None else _age_ms(queued.since, now),
             prefills=[
                 report.model_copy(update={"age_ms": _age_ms(at, now)})

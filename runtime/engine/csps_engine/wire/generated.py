@@ -215,6 +215,8 @@ class RankLoad(WireMessage):
     """99th percentile of those steps; 0 without any"""
     waiting_prompt_tokens: Annotated[int, Field(ge=0, le=SAFE)]
     """Prompt tokens of the requests that wait in the group"""
+    running_prompt_tokens: Annotated[int, Field(ge=0, le=SAFE)] | None = None
+    """Prompt tokens of the requests that the group prefills now"""
     oldest_wait_ms: Annotated[int, Field(ge=0, le=SAFE)]
     """How long the oldest of them has waited; 0 when none waits"""
     prefills: list[PrefillReport]

@@ -53,6 +53,6 @@ def test_decode_steps_are_sampled_and_give_the_scan_rate() -> None:
 
 def test_what_waits_is_told_with_its_tokens_and_age() -> None:
     meter = LoadMeter()
-    meter.queued = Queued(prompt_tokens=4096, since=10.0)
+    meter.queued = Queued(prompt_tokens=4096, since=10.0, running_prompt_tokens=512)
     load = meter.report(now=10.25)
-    assert (load.waiting_prompt_tokens, load.oldest_wait_ms) == (4096, 250)
+    assert (load.waiting_prompt_tokens, load.running_prompt_tokens, load.oldest_wait_ms) == (4096, 512, 250)
