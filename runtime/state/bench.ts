@@ -6,7 +6,7 @@
  * Fills the index with shard maps, says what one costs in Redis' memory, then calls each verb from concurrent callers
  * for some seconds. At the end it plays whole requests as a pool does and counts, by Redis' own statistics, how often
  * they reach it: a map is put when pages are reserved and removed at the end, and no token is told to Redis. The
- * gateway reads Redis once a second in the background and never while it serves.
+ * gateway reads Redis once a second in the background, tells of prefixes together every two, and never while it serves.
  */
 import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
@@ -38,6 +38,7 @@ const calls: Readonly<Record<string, Call>> = {
     return await state.removeShards(`new-${String(turn)}`, 1);
   },
   "rank_list (a gateway's poll)": (state) => state.listRanks(),
+  "prefix_note (pages of a prompt)": (state, turn) => state.notePrefixes("m-decode", pageKeys(turn)),
   fence_check: (state) => state.checkFence(1),
 };
 
@@ -137,6 +138,11 @@ function check(answer: StateAnswer<unknown>): void {
 
 function report(index: number): ReturnType<typeof aReport> {
   return aReport({ rankId: `m-decode-${String(index)}`, role: "decode", group: "m-decode" });
+}
+
+/** Of a prompt of 32,768 tokens, in pages of 64. */
+function pageKeys(turn: number): string[] {
+  return Array.from({ length: 512 }, (_, page) => `${String(turn)}-${String(page)}`.padStart(32, "0"));
 }
 
 /** A prompt of 32,768 tokens over eight ranks. */

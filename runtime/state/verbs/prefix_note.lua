@@ -6,12 +6,18 @@
 -- Replies: {"noted", number of notes held}
 local prefixes, now, pool = KEYS[1], ARGV[1], ARGV[2]
 
+local noted = {}
 for _, key in ipairs(cjson.decode(ARGV[3])) do
-  redis.call("ZADD", prefixes, now, pool .. " " .. key)
+  noted[#noted + 1] = now
+  noted[#noted + 1] = pool .. " " .. key
+end
+-- ZADD and ZREM take a bounded number of arguments.
+for first = 1, #noted, 1000 do
+  redis.call("ZADD", prefixes, unpack(noted, first, math.min(first + 999, #noted)))
 end
 redis.call("ZREMRANGEBYSCORE", prefixes, "-inf", tonumber(now) - tonumber(ARGV[4]))
 
--- ZREM takes a bounded number of arguments; what is left over goes with the next notes.
+-- What is left over goes with the next notes.
 local excess = redis.call("ZCARD", prefixes) - tonumber(ARGV[5])
 if excess > 0 then
   local oldest = redis.call("ZRANGEBYSCORE", prefixes, "-inf", "+inf", "LIMIT", 0, math.min(excess, 5000))
