@@ -5,8 +5,9 @@
  *     npm run bench:autoscaler -- "Mooncake"      those whose title has the word
  *     npm run bench:autoscaler -- --planner       the planner alone, from the size that it gives for the first minutes
  *
- * Each baseline is played at several settings of its knob. It is beaten when no setting of it has both the goodput and
- * the GPU-hours of csps. The clairvoyant schedule (autoscalers/clairvoyant.ts) is the yardstick: csps is to have 95 % of
+ * A reactive baseline is played at settings of its knob from lavish to starving (autoscalers/rivals.ts), closer where it
+ * comes near csps. It is worse on both when, at every setting, it attains less for no more GPU-hours and uses more for as
+ * much goodput (rivalry.ts). The clairvoyant schedule (autoscalers/clairvoyant.ts) is the yardstick: csps is to have 95 % of
  * its goodput at no more than 110 % of its GPU-hours. The constant size that has so much goodput, found with the trace
  * known, is what bursts cost those who can neither foresee them nor be late: it keeps their ranks all the time.
  */
@@ -15,13 +16,12 @@ import { parseArgs } from "node:util";
 import type { Autoscaler } from "./autoscalers/autoscaler.ts";
 import { cheapestSchedule } from "./autoscalers/clairvoyant.ts";
 import { fixedSize, type Schedule, scheduled } from "./autoscalers/fixed.ts";
-import { horizontalPodAutoscaler } from "./autoscalers/hpa.ts";
-import { meanBased } from "./autoscalers/meanBased.ts";
 import { plannedAutoscaler } from "./autoscalers/planned.ts";
-import { queueReactive } from "./autoscalers/queueReactive.ts";
+import { type Rival, rivalsOf } from "./autoscalers/rivals.ts";
 import type { Size } from "../planning/scaling/decision.ts";
 import { dataAbsent, dataFolder } from "./dataFolder.ts";
 import { prepare, type Prepared, type Scenario } from "./scalingScenario.ts";
+import { against, playedAround } from "./rivalry.ts";
 import { objectivesOf, profileNamed } from "./setting.ts";
 import { simulateScaled, type ScaledReport } from "./simulateScaled.ts";
 import { loadTrace } from "./traces/load.ts";
@@ -112,13 +112,21 @@ function compare(scenario: Scenario): void {
   const start = ideal.sizes[0]?.size;
   const csps = play(planned(), start);
   const constant = constantInHindsight(setting, ideal, play);
-  const baselines = baselinesOf(setting, csps).map((one) => play(one, start));
+  const peak = play(fixedSize("static, the largest size of csps", largest(csps)), start);
+  const { cost, bounds, objectives } = setting;
+  const rivals = rivalsOf({ cost, bounds, tbtSeconds: objectives.tbtSeconds }).map((rival) => ({
+    rival,
+    runs: playedAround(csps, rival.settings, (knob) => play(rival.at(knob), start)),
+  }));
   const { requests } = setting.trace;
   const seconds = requests.at(-1)?.arrivalSeconds ?? 0;
   console.log(`\n${setting.title}: ${requests.length} requests in ${Math.round(seconds)} s`);
   console.table(
     Object.fromEntries(
-      [csps, ideal, constant, ...baselines].map((one) => [one.policy, row(one, csps, ideal)]),
+      [csps, ideal, constant, peak, ...rivals.flatMap(({ runs }) => runs)].map((one) => [
+        one.policy,
+        row(one, csps, ideal),
+      ]),
     ),
   );
   const [goodput, hours] = [csps.attainment / ideal.attainment, csps.gpuHours / ideal.gpuHours];
@@ -128,15 +136,20 @@ function compare(scenario: Scenario): void {
       `${reached ? "within" : "outside"} 95 % and 110 %.`,
   );
   console.log(`Sizes of csps: ${course(csps)}.`);
-  const unbeaten = baselines.filter(
-    (one) => one.attainment >= csps.attainment && one.gpuHours <= csps.gpuHours,
-  );
-  const cheaper = baselines.filter((one) => one.gpuHours < csps.gpuHours).length;
-  console.log(
-    unbeaten.length === 0
-      ? `No baseline has both its goodput and its GPU-hours; ${cheaper} of ${baselines.length} use fewer GPU-hours and attain less.`
-      : `Not better than: ${unbeaten.map(({ policy }) => policy).join("; ")}.`,
-  );
+  for (const { rival, runs } of rivals) console.log(verdict(rival, runs, csps));
+}
+
+function verdict({ name }: Rival, runs: readonly ScaledReport[], csps: ScaledReport): string {
+  const { atItsHours, atItsGoodput, worseOnBoth } = against(csps, runs);
+  const least =
+    atItsHours === undefined
+      ? "uses more GPU-hours at every setting"
+      : `attains ${percent(atItsHours.attainment)} (csps ${percent(csps.attainment)}) within its GPU-hours (${atItsHours.policy})`;
+  const most =
+    atItsGoodput === undefined
+      ? "attains less at every setting"
+      : `needs ${percent(atItsGoodput.gpuHours / csps.gpuHours)} of its GPU-hours for its goodput (${atItsGoodput.policy})`;
+  return `${worseOnBoth ? "Worse on both" : "NOT worse on both"}: ${name} ${least}, and ${most}.`;
 }
 
 function course({ sizes }: ScaledReport): string {
@@ -144,16 +157,6 @@ function course({ sizes }: ScaledReport): string {
     ({ atSeconds, size }) => `${Math.round(atSeconds)} s ${size.groups}+${size.decodeRanks}`,
   );
   return told.length > 24 ? `${told.length}, the last ${told.at(-1) ?? ""}` : told.join(", ");
-}
-
-function baselinesOf({ cost, bounds, objectives }: Prepared, csps: ScaledReport): readonly Autoscaler[] {
-  const { tbtSeconds } = objectives;
-  return [
-    fixedSize("static, the largest size of csps", largest(csps)),
-    ...[0.5, 0.6, 0.7, 0.8].map((target) => horizontalPodAutoscaler(bounds, target)),
-    ...[1, 2, 4].map((prompts) => queueReactive(bounds, prompts)),
-    ...[1.2, 1.6, 2].map((headroom) => meanBased(cost, bounds, { tbtSeconds, headroom })),
-  ];
 }
 
 function largest({ sizes }: ScaledReport): Size {

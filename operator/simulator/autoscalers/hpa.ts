@@ -15,11 +15,12 @@ export interface RoleBounds {
   readonly decodeRanks: Range;
 }
 
-export function horizontalPodAutoscaler(bounds: RoleBounds, target: number): Autoscaler {
+/** `target` of the prefill ranks' busy time, `kvTarget` of the pool's KV, as shares. */
+export function horizontalPodAutoscaler(bounds: RoleBounds, target: number, kvTarget: number): Autoscaler {
   const groups = proportional(bounds.groups, target);
-  const decodeRanks = proportional(bounds.decodeRanks, target);
+  const decodeRanks = proportional(bounds.decodeRanks, kvTarget);
   return {
-    name: `HPA, ${Math.round(target * 100)} % utilisation`,
+    name: `HPA, ${told(target)} % busy, ${told(kvTarget)} % KV`,
     everySeconds,
     decide({ active, wanted, nowSeconds, prefillBusyShare, kvShare }): Size {
       return {
@@ -29,6 +30,10 @@ export function horizontalPodAutoscaler(bounds: RoleBounds, target: number): Aut
       };
     },
   };
+}
+
+function told(share: number): number {
+  return Number((share * 100).toFixed(2));
 }
 
 type Proportional = (active: number, wanted: number, seen: number, nowSeconds: number) => number;

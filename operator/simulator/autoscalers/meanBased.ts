@@ -18,7 +18,7 @@ export function meanBased(
   options: { readonly tbtSeconds: number; readonly headroom: number },
 ): Autoscaler {
   return {
-    name: `mean-based SLA, load x${options.headroom}`,
+    name: `mean-based SLA, load x${Number(options.headroom.toFixed(3))}`,
     everySeconds,
     decide({ wanted, arrivedTokens, demand }): Size {
       if (arrivedTokens.length === 0)

@@ -17,7 +17,7 @@ export function queueReactive(bounds: RoleBounds, promptsPerGroup: number): Auto
   const seen: { readonly prompts: number; readonly ranks: number }[] = [];
   const wishes: { readonly groups: number; readonly decodeRanks: number }[] = [];
   return {
-    name: `queue, ${promptsPerGroup} prompts a group`,
+    name: `queue, ${Number(promptsPerGroup.toFixed(3))} prompts a group`,
     everySeconds,
     decide({ active, wanted, promptsInFlight, kvShare }): Size {
       seen.push({ prompts: promptsInFlight, ranks: (kvShare * active.decodeRanks) / kvTarget });

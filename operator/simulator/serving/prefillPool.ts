@@ -50,6 +50,7 @@ export class PrefillPool {
   /** Those that stand back, in the same order; found late when they come to the head of the queue. */
   readonly #late: Waiting[] = [];
   #running = 0;
+  #promptTokens = 0;
   #busyRanks = 0;
   #busyRankSeconds = 0;
   #busySince = 0;
@@ -78,6 +79,11 @@ export class PrefillPool {
     return this.#running;
   }
 
+  /** Tokens of the prompts that wait or are prefilled. */
+  get promptTokens(): number {
+    return this.#promptTokens;
+  }
+
   get busyRanks(): number {
     return this.#busyRanks;
   }
@@ -90,6 +96,7 @@ export class PrefillPool {
   add(job: Job): void {
     const dueSeconds = this.#options.dueSeconds?.(job) ?? job.request.arrivalSeconds;
     const fastestSeconds = this.#options.fastestSeconds?.(job);
+    this.#promptTokens += job.request.inputTokens;
     const place = insert(this.#queue, { job, dueSeconds, fastestSeconds });
     if (place < lookahead) this.dispatch();
   }
@@ -168,6 +175,7 @@ export class PrefillPool {
     this.#events.at(this.#events.now + this.#options.secondsOf(job, degree), () => {
       group.free += degree;
       this.#running -= 1;
+      this.#promptTokens -= job.request.inputTokens;
       this.#busy(-degree);
       this.#options.done(job);
       this.dispatch();

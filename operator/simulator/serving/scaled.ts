@@ -14,7 +14,7 @@ import type { EventQueue } from "../eventQueue.ts";
 import { DecodeSide, tokensOf } from "./decodeSide.ts";
 import { Fleet } from "./fleet.ts";
 import type { Job, Outcomes } from "./job.ts";
-import { PrefillPool } from "./prefillPool.ts";
+import { pageTokens, RoutedGroups } from "./routedGroups.ts";
 import type { StepLoad } from "./stepBatch.ts";
 
 export interface ScaledShape {
@@ -37,7 +37,7 @@ export class ScaledSystem {
   readonly #shape: ScaledShape;
   readonly #events: EventQueue;
   readonly #outcomes: Outcomes;
-  readonly #pool: PrefillPool;
+  readonly #pool: RoutedGroups;
   readonly #decode: DecodeSide;
   readonly #groups: Fleet;
   readonly #decodeRanks: Fleet;
@@ -76,12 +76,16 @@ export class ScaledSystem {
     this.#decode = new DecodeSide(events, outcomes, [{ room, stepSeconds }], (job) => {
       this.#end(job);
     });
-    const sizes = Array.from({ length: start.groups }, () => start.groupSize);
     const fastestSeconds = ({ request: { inputTokens } }: Job) => {
       const fastest = chooseDegree(cost, inputTokens, start.groupSize, 0)?.degree ?? start.groupSize;
       return prefillSeconds(cost, inputTokens, fastest);
     };
-    this.#pool = new PrefillPool(events, sizes, {
+    this.#pool = new RoutedGroups(events, {
+      groups: start.groups,
+      groupSize: start.groupSize,
+      wantedDegree: (job) =>
+        chooseDegree(cost, job.request.inputTokens, start.groupSize, job.ttftSeconds)?.degree ?? 1,
+      decodePool: () => this.#decodePool(),
       dueSeconds: (job) => turnSeconds(job.request.arrivalSeconds, fastestSeconds(job)),
       fastestSeconds,
       degreeOf: (job, { size, free }, waited, queued) => {
@@ -108,6 +112,15 @@ export class ScaledSystem {
     this.#outstanding += 1;
     this.#pool.add(job);
     if (!this.#ticking) this.#tick();
+  }
+
+  #decodePool(): { readonly pagesTotal: number; readonly pagesFree: number; readonly running: number } {
+    const pages = (this.#roomOfRank * this.#decodeRanks.active) / pageTokens;
+    return {
+      pagesTotal: pages,
+      pagesFree: Math.max(0, pages - this.#decode.taken / pageTokens),
+      running: this.#decode.requests,
+    };
   }
 
   get #roomOfRank(): number {
@@ -200,7 +213,7 @@ export class ScaledSystem {
   }
 
   #apply(): void {
-    this.#pool.resize(this.#groups.active, this.#shape.start.groupSize);
+    this.#pool.resize(this.#groups.active);
     this.#decode.repace();
   }
 
