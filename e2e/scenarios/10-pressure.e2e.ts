@@ -1,0 +1,160 @@
+/**
+ * Sparse attention as the autoscaler's knob, on ranks that serve: prompts are exact until the load is more than the ranks
+ * hold, the long ones are thinned while more ranks start, and once it is gone they are exact again before those go. Links
+ * between ranks are slow here: it is there that thinning pays for prompts which two cores compute in seconds.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import type { Forward } from "../quickstart/forward.ts";
+import { demand, eventually } from "./eventually.ts";
+import { complete, type Completion } from "./gateway.ts";
+import { story } from "./prompts.ts";
+import { applySample, CPU_RANK, removeSample, untilSize } from "./sample.ts";
+import { slowLinks } from "./slowLinks.ts";
+import { sparseCounters, type SparseCounters } from "./sparseCounters.ts";
+import { get, MODEL, openGateway, world } from "./world.ts";
+
+const MINUTE = 60_000;
+const NAME = "pressed";
+/** Of the group that is there all the time. */
+const STAYING = `csps.io/group=${NAME}-prefill-0`;
+const RANKS = `csps.io/deployment=${NAME},csps.io/role=prefill`;
+/** A second. At half of it one rank alone is as fast as two, and is what a group takes; at twice, thinning hardly pays. */
+const LINK_KILOBYTES = 6_000;
+const MIN_TOKENS = 512;
+const FLOOR_PERCENT = 95;
+/** Gateways read the degree table every five seconds. */
+const TABLE_READ_MS = 6_000;
+/** Of some 1,500 tokens. */
+const LONG = story(1_020);
+const ONE = "1/1 groups, 1/1 ranks";
+
+const shape = z.object({
+  status: z.object({
+    scale: z
+      .object({ degrees: z.array(z.object({ name: z.string(), attention: z.string() })).default([]) })
+      .default({ degrees: [] }),
+    decisions: z
+      .array(z.object({ subject: z.string(), choice: z.string(), changed: z.boolean().default(false) }))
+      .default([]),
+  }),
+});
+
+let door: Forward;
+let fastLinks: () => Promise<void>;
+
+/** By class, as `short: dense, long: auto`. */
+async function table(): Promise<string> {
+  const { status } = await get(shape, "cspsdeployment", NAME, "-n", world.namespace);
+  return status.scale.degrees.map(({ name, attention }) => `${name}: ${attention}`).join(", ");
+}
+
+/** Decisions on counts that changed something, newest first. */
+async function changes(): Promise<string[]> {
+  const { status } = await get(shape, "cspsdeployment", NAME, "-n", world.namespace);
+  return status.decisions
+    .filter(({ subject, changed }) => changed && subject === `scaling of ${NAME}`)
+    .map(({ choice }) => choice);
+}
+
+async function untilTable(wanted: string, deadlineMs: number): Promise<void> {
+  await eventually(`the table to say ${wanted}`, deadlineMs, async () => {
+    const said = await table();
+    demand(said === wanted, said);
+  });
+  await sleep(TABLE_READ_MS);
+}
+
+/** No two are alike, so that none is known in the pool. */
+async function askLong(name: string): Promise<Completion> {
+  const request = { prompt: `${name}. ${LONG}`, maxTokens: 4 };
+  const answer = await complete(door.url, MODEL, request, 4 * MINUTE);
+  console.log(`   ${answer.promptTokens} tokens in ${Math.round(answer.firstTokenMs / 1000)} s`);
+  return answer;
+}
+
+beforeAll(async () => {
+  fastLinks = await slowLinks(LINK_KILOBYTES);
+  await applySample(NAME, {
+    prefill: {
+      ...{ groups: 1, sequenceParallel: { degree: 2 }, rank: CPU_RANK },
+      sparseAttention: {
+        ...{ mode: "UnderPressure", minTokens: MIN_TOKENS },
+        ...{ budgetPercent: 60, qualityFloorPercent: FLOOR_PERCENT },
+      },
+    },
+    decode: { ranks: 1, kvCacheMemory: "640Mi", rank: CPU_RANK },
+    slo: {
+      tbtMs: 2_000,
+      classes: [
+        { name: "short", upToTokens: MIN_TOKENS - 1, ttftMs: 3_000 },
+        { name: "long", upToTokens: 8_192, ttftMs: 6_000 },
+      ],
+    },
+    autoscaling: {
+      ...{ mode: "Enforce", groups: { max: 2 } },
+      ...{ intervalSeconds: 2, windowSeconds: 10, stabilizationSeconds: 40, queueDrainSeconds: 5 },
+    },
+  });
+  await untilSize(NAME, ONE, 3 * MINUTE);
+  door = await openGateway(NAME);
+}, 5 * MINUTE);
+
+afterAll(async () => {
+  await fastLinks();
+  door.close();
+  await removeSample(NAME);
+}, 2 * MINUTE);
+
+test(
+  "long prompts are thinned before ranks are added, and exact again before those are given up",
+  { timeout: 8 * MINUTE },
+  async () => {
+    const began = Date.now();
+    const tell = (what: string): void => {
+      console.log(`   ${what} after ${Math.round((Date.now() - began) / 1000)} s`);
+    };
+    // What the autoscaler learns the cost of a prompt from.
+    await Promise.all(
+      [120, 140, 160].map((words) =>
+        complete(door.url, MODEL, { prompt: `${words}: ${story(words)}`, maxTokens: 2 }, MINUTE),
+      ),
+    );
+    expect(await table()).toBe("short: dense, long: dense");
+
+    // More than one group holds; it finds its own prompt exact, as that came before the decision.
+    const first = askLong("First");
+    await untilTable("short: dense, long: auto", MINUTE);
+    tell("raised and told");
+    const [raised] = await changes();
+    expect(raised).toContain("ScaleUp: ");
+    expect(raised).toContain(`attention of prompts above ${MIN_TOKENS - 1} tokens is sparse`);
+    await first;
+    // On ranks that have nothing else to do: a prompt that one rank takes alone is exact by nature.
+    await askLong("Second");
+    const thinned = await sparseCounters(RANKS);
+    tell(`thinned (${said(thinned)})`);
+    expect(thinned.prompts).toBe(1);
+    expect(thinned.skippedBytes).toBeGreaterThan(thinned.fetchedBytes);
+    expect(thinned.fetchedBytes).toBeGreaterThan(0);
+    expect(thinned.leastMass).toBeGreaterThanOrEqual(FLOOR_PERCENT / 100);
+
+    await untilTable("short: dense, long: dense", 2 * MINUTE);
+    tell("lowered and told");
+    await untilSize(NAME, ONE, 2 * MINUTE);
+    tell("ranks given up");
+    const shrunk = (await changes()).find((choice) => choice.includes("ScaleDown: "));
+    expect(shrunk).toBeDefined();
+    expect(shrunk).not.toContain("sparse");
+    const before = await sparseCounters(STAYING);
+    await askLong("Third");
+    tell("exact");
+    expect(await sparseCounters(STAYING)).toEqual(before);
+  },
+);
+
+function said({ fetchedBytes, skippedBytes, leastMass }: SparseCounters): string {
+  const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+  return `${megabytes(fetchedBytes)} fetched, ${megabytes(skippedBytes)} left out, ${leastMass.toFixed(3)} of the attention covered`;
+}
