@@ -80,9 +80,9 @@ def parse_address(text: str) -> RedisAddress:
     )
 
 
-def connect(address: RedisAddress, ca_file: str | None, seconds: float) -> Redis | RedisCluster:
-    """A client that connects with its first command; every socket operation ends within `seconds`."""
-    shared: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+def connect(address: RedisAddress, ca_file: str | None, seconds: float, connect_seconds: float) -> Redis | RedisCluster:
+    """A client that connects with its first command; every read and write ends within `seconds`."""
+    shared: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": connect_seconds}
     if address.tls:
         shared |= {"ssl": True, "ssl_ca_certs": ca_file}
     user: dict[str, Any] = {"username": address.username, "password": address.password}

@@ -1,8 +1,8 @@
 """Publishes a rank's report every two seconds, and the shard maps of its pool's requests as they change.
 
-Best effort: a write has 200 ms; when Redis is away, writes are dropped and counted. When it is back, or when the
-answer to a report says that Redis has forgotten this rank, everything that is held is published again, so nothing
-is ever replayed from a backlog.
+Best effort: a write has 200 ms, and the first one over a new connection the time that TLS and Sentinels take; when Redis
+is away, writes are dropped and counted. When it is back, or when the answer to a report says that Redis has forgotten
+this rank, everything that is held is published again, so nothing is ever replayed from a backlog.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MAP_LIVES_MS = 3_600_000
 REFRESH_SECONDS = MAP_LIVES_MS / 2000
 """A request may live longer than its map."""
 WRITE_SECONDS = 0.2
+CONNECT_SECONDS = 2.0
+"""Sentinels are asked first, and a handshake of TLS takes processor time, which a busy rank has little of."""
 
 
 class StatePublisher:
@@ -148,9 +150,10 @@ class StatePublisher:
         """The verb's reply; None when Redis gave none."""
         verb = self._verbs[name]
         try:
+            connecting = 0.0 if self._client is not None else CONNECT_SECONDS
             client = self._client = self._client or self._connect()
             words = [*verb.key_names(self._deployment), *verb.arguments(values)]
-            async with asyncio.timeout(2 * WRITE_SECONDS):
+            async with asyncio.timeout(connecting + 2 * WRITE_SECONDS):
                 reply = await _run(client, verb, words)
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             if not self._away:
@@ -171,6 +174,7 @@ class StatePublisher:
             parse_address(file.read_text("utf-8").strip()),
             str(authorities) if authorities.is_file() else None,
             WRITE_SECONDS,
+            CONNECT_SECONDS,
         )
 
 

@@ -54,6 +54,14 @@ class RedisProcess:
         self._process.wait(5)
 
 
+class SentinelProcess(RedisProcess):
+    """By the `sentinel.conf` of its folder, which it writes to itself."""
+
+    def _place(self) -> list[str]:
+        file = str(self._folder / "sentinel.conf")
+        return [file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+
+
 def free_port() -> int:
     """Below 55,536, for a cluster's bus listens 10,000 above its port."""
     while True:
@@ -126,7 +134,9 @@ def request(name: str) -> PoolRequest:
     return PoolRequest(name, 4, 130, 20, pages, "chat-decode-0", 1.0)
 
 
-def play(config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]]) -> None:
+def play(
+    config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]], seconds: float = 20
+) -> None:
     """Run a publisher while `scene` plays."""
 
     async def run() -> None:
@@ -135,7 +145,7 @@ def play(config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaita
         publisher.watch(lambda: state_of(config), metrics)
         running = asyncio.create_task(publisher.run())
         try:
-            await asyncio.wait_for(scene(publisher, metrics), 20)
+            await asyncio.wait_for(scene(publisher, metrics), seconds)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -212,6 +222,72 @@ def test_a_redis_cluster_is_written_to(config: EngineConfig, tmp_path: Path) -> 
     finally:
         cluster.client.close()
         cluster.stop()
+
+
+def test_a_redis_behind_tls_is_written_to_by_a_limited_user(config: EngineConfig, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", Path(config.redis_url_file).with_name("ca.crt")
+    certify = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*certify, *name, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    port = free_port()
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+    tls = ["--tls-port", str(port), "--tls-auth-clients", "no", *map(str, files)]
+    server = RedisProcess(tmp_path, *tls)
+    try:
+        verbs = ["+eval", "+evalsha", "+hget", "+hset", "+hdel", "+exists", "+zadd", "+zrem", "+zscore", "+get"]
+        rights = ["-@all", "+@connection", *verbs, "+zrangebyscore", "+zremrangebyscore"]
+        server.client.execute_command("ACL", "SETUSER", "ranks", "on", ">p", f"~{KEYS}*", *rights)
+        Path(config.redis_url_file).write_text(f"rediss://ranks:p@127.0.0.1:{port}")
+
+        async def scene(publisher: StatePublisher, metrics: Metrics) -> None:
+            publisher.put(request("r1"))
+            await until(lambda: server.client.hkeys(KEYS + "shards") == ["r1"])
+            publisher.remove("r1")
+            await until(lambda: server.client.hlen(KEYS + "shards") == 0)
+
+        play(config, scene)
+        certificate.unlink()
+        server.client.delete(KEYS + "ranks")
+
+        async def distrusting(publisher: StatePublisher, metrics: Metrics) -> None:
+            await until(lambda: metrics.state_dropped._value.get() > 0)
+
+        play(config, distrusting)
+        assert not server.client.exists(KEYS + "ranks"), "nothing is told to a server that nobody vouches for"
+    finally:
+        server.client.close()
+        server.stop()
+
+
+def test_the_primary_that_sentinels_name_is_written_to_and_the_next_one_when_it_is_gone(
+    config: EngineConfig, tmp_path: Path
+) -> None:
+    places = [tmp_path / name for name in ("primary", "replica", "sentinel")]
+    for place in places:
+        place.mkdir()
+    primary = RedisProcess(places[0])
+    replica = RedisProcess(places[1], "--replicaof", "127.0.0.1", str(primary.port))
+    watched = f"sentinel monitor store 127.0.0.1 {primary.port} 1\n"
+    quick = "sentinel down-after-milliseconds store 500\nsentinel failover-timeout store 2000\n"
+    (places[2] / "sentinel.conf").write_text(watched + quick)
+    sentinel = SentinelProcess(places[2])
+    Path(config.redis_url_file).write_text(f"redis+sentinel://127.0.0.1:{sentinel.port}?master=store")
+    try:
+        asyncio.run(until(lambda: len(sentinel.client.sentinel_slaves("store")) == 1))
+
+        async def scene(publisher: StatePublisher, _: Metrics) -> None:
+            publisher.put(request("r1"))
+            await until(lambda: primary.client.hkeys(KEYS + "shards") == ["r1"])
+            primary.stop()
+            await until(lambda: replica.client.info("replication")["role"] == "master")
+            replica.client.delete(KEYS + "ranks", KEYS + "shards")
+            await until(lambda: replica.client.hkeys(KEYS + "shards") == ["r1"])
+
+        play(config, scene, 40)
+    finally:
+        for process in (sentinel, replica, primary):
+            process.client.close()
+            process.stop()
 
 
 def test_without_a_redis_nothing_is_tried(config: EngineConfig) -> None:

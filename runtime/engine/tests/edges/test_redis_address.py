@@ -39,5 +39,5 @@ def test_an_address_is_refused_without_its_password(case: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("case", GOLDEN["read"], ids=lambda case: str(case["url"]))
 def test_every_kind_of_address_has_its_client(case: dict[str, Any]) -> None:
-    client = connect(parse_address(case["url"]), None, 0.2)
+    client = connect(parse_address(case["url"]), None, 0.2, 2.0)
     assert isinstance(client, RedisCluster if case["kind"] == "cluster" else Redis)
