@@ -1,8 +1,8 @@
 """Publishes a rank's report every two seconds, and the shard maps of its pool's requests as they change.
 
-Best effort: a write has 200 ms, and the first one over a new connection the time that TLS and Sentinels take; when Redis
-is away, writes are dropped and counted. When it is back, or when the answer to a report says that Redis has forgotten
-this rank, everything that is held is published again, so nothing is ever replayed from a backlog.
+Best effort: a write has 200 ms, and the first one over a new connection the time that TLS and Sentinels take. When
+Redis is away, writes are dropped and counted. When it is back, or when the answer to a report says that Redis has
+forgotten this rank, everything that is held is published again, so nothing is ever replayed from a backlog.
 """
 
 from __future__ import annotations
