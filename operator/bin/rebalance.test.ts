@@ -216,8 +216,11 @@ describe("the rebalancer", { timeout: 120_000 }, () => {
       } finally {
         await mend();
       }
-      await eventually(() => {
+      await eventually(async () => {
         expect(kv.moves.some((move) => move.phase === "committed")).toBe(true);
+        // The next fault finds nothing under way.
+        expect(kv.moves.map((move) => move.phase)).not.toContain("copying");
+        expect(valueOf(await state.listMoves())).toEqual([]);
       });
       await untilTold("RebalanceFrozen");
       expect(await decodePods()).toHaveLength(3);

@@ -1,4 +1,5 @@
 /** Carries decisions out: records a move before it is ordered, and gives its record back when it is over. */
+import type { StateAnswer } from "../../runtime/state/clusterState.ts";
 import { RankFailure } from "../../runtime/wire/rankFailure.ts";
 import type { MoveState } from "../../runtime/wire/schema/move.ts";
 import type { DecodePool } from "../kube/object.ts";
@@ -24,36 +25,46 @@ export interface Turn {
   readonly signal: AbortSignal;
 }
 
-/** Goes on with what was recorded; returns what is still under way. */
-export async function followMoves(turn: Turn, snapshot: PoolSnapshot): Promise<readonly MoveIntent[]> {
+/** What keeps records of moves from being written, as a sentence. */
+export interface NotRecorded {
+  readonly reason: "Fenced" | "StateStoreAway";
+  readonly why: string;
+}
+
+/** Goes on with what was recorded; returns what is still under way, or why records of moves that are over stay. */
+export async function followMoves(
+  turn: Turn,
+  snapshot: PoolSnapshot,
+): Promise<readonly MoveIntent[] | NotRecorded> {
   const { context, pool, view, ledger } = turn;
   const reports = new Map(view.inventory.moves.map((move) => [move.moveId, move]));
   const policy = { orderMs, wanted: balances(pool, context.nowMs()) };
   const open: MoveIntent[] = [];
+  let failure: string | undefined;
   for (const intent of ledger.intents) {
     const { move } = intent;
     const report = reports.get(move.moveId);
     const { action } = planFollow(intent, report, snapshot, policy);
     if (action === "release") {
-      await ledger.state.endMove(move, context.fence());
-      tellEnd(turn, move, report);
+      const ended = await ledger.state.endMove(move, context.fence());
+      // Told once, by the look that gave the record back.
+      if (ended.ok) tellEnd(turn, move, report);
+      else failure = troubleOf(ended);
       continue;
     }
     if (action === "order") await order(turn, move);
     if (action === "cancel") await cancel(turn, move);
     open.push(intent);
   }
-  return open;
+  return failure === undefined ? open : { reason: "StateStoreAway", why: failure };
 }
 
-/** What kept moves from being recorded, as a sentence. */
-export interface NotBegun {
-  readonly reason: "Fenced" | "StateStoreAway";
-  readonly why: string;
+function troubleOf({ problem, message }: Extract<StateAnswer<unknown>, { readonly ok: false }>): string {
+  return `the state store is ${problem}: ${message}`;
 }
 
 /** Returns those that were begun; why none was when another leader has taken over or nothing can be recorded. */
-export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<readonly Move[] | NotBegun> {
+export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<readonly Move[] | NotRecorded> {
   const { context, pool, ledger, policy } = turn;
   const begun: Move[] = [];
   let failure: string | undefined;
@@ -70,7 +81,7 @@ export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<re
     if (lease.ok && lease.value === "stale")
       return { reason: "Fenced", why: "another operator with a newer term moves pages" };
     // A store may still be read when it takes no more: then moves can be planned and none recorded.
-    if (!lease.ok) failure = `the state store is ${lease.problem}: ${lease.message}`;
+    if (!lease.ok) failure = troubleOf(lease);
     if (!lease.ok || lease.value !== "accepted") continue;
     begun.push(move);
     context.meters.moved(nameOf(pool), "ordered");

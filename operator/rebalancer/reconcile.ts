@@ -35,6 +35,7 @@ export async function rebalancePool(
   // 2 Go on with what was recorded, by this leader or by one before it.
   const turn: Turn = { context, pool, view, ledger, policy, signal };
   const open = await followMoves(turn, snapshotOf(view, ledger.intents));
+  if ("reason" in open) return hindered(context, pool, { reason: open.reason, why: frozen(view, open.why) });
   // 3 Decide.
   const record = decide(turn, snapshotOf(view, open));
   if (record === undefined) {
