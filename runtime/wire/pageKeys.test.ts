@@ -9,6 +9,7 @@ const golden = z.array(
     kvFormat: z.string(),
     pageTokens: z.int(),
     tokenIds: z.array(z.int()),
+    cacheSalt: z.string().optional(),
     keys: z.array(z.string()),
   }),
 );
@@ -17,8 +18,8 @@ const cases = golden.parse(
 );
 
 it.each(cases)(
-  "gives the golden keys of $tokenIds.length tokens in form $kvFormat",
-  ({ kvFormat, tokenIds, pageTokens, keys }) => {
-    expect(pageKeys(kvFormat, tokenIds, pageTokens)).toEqual(keys);
+  "gives the golden keys of $tokenIds.length tokens in form $kvFormat with salt $cacheSalt",
+  ({ kvFormat, tokenIds, pageTokens, cacheSalt, keys }) => {
+    expect(pageKeys(kvFormat, tokenIds, pageTokens, cacheSalt)).toEqual(keys);
   },
 );

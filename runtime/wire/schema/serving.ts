@@ -13,7 +13,7 @@ const pageKeys = z
   .array(z.string().length(32))
   .optional()
   .describe(
-    "Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each, chained from the kvFormat. Absent: nothing is shared",
+    "Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each, chained from the kvFormat and the salt. Absent: nothing is shared",
   );
 
 export const sampling = z
@@ -104,6 +104,14 @@ export const prefillRequest = z
         "Ranks of the group that should compute it; fewer do when not so many are free and it ends sooner so. Absent or 0: as many as pay by the group's own costs",
       ),
     reservation,
+    cacheSalt: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe(
+        "Mixed into the start of the chain of reservation.pageKeys: only prompts with the same one share pages. Absent: none",
+      ),
     ttftMs: z
       .int()
       .min(1)

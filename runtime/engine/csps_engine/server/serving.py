@@ -166,8 +166,8 @@ class ServingHandlers:
             raise refuse("bad_request", "reservation.holders: a rank named in pages is missing")
         keys = reservation.page_keys or []
         # Whoever shares these pages takes them for what their keys say.
-        if keys and keys != page_keys(mine, asked.token_ids)[: len(keys)]:
-            raise refuse("bad_request", "reservation.pageKeys: are not those of tokenIds")
+        if keys and keys != page_keys(mine, asked.token_ids, cache_salt=asked.cache_salt)[: len(keys)]:
+            raise refuse("bad_request", "reservation.pageKeys: are not those of tokenIds and cacheSalt")
         if (reservation.shared_pages or 0) > min(len(keys), (len(asked.token_ids) - 1) // PAGE_TOKENS):
             raise refuse("bad_request", "reservation.sharedPages: more than have keys, or no token is left to compute")
 

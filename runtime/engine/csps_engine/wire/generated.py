@@ -318,7 +318,7 @@ class ReserveRequest(WireMessage):
     """How long it may wait in line for pages, first come first served; absent: not at all"""
     page_keys: list[Annotated[str, Field(min_length=32, max_length=32)]] | None = None
     """Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each,
-    chained from the kvFormat. Absent: nothing is shared"""
+    chained from the kvFormat and the salt. Absent: nothing is shared"""
 
 
 class PagePlace(WireMessage):
@@ -349,7 +349,7 @@ class Reservation(WireMessage):
     kv_format: str
     page_keys: list[Annotated[str, Field(min_length=32, max_length=32)]] | None = None
     """Keys of the prompt's full pages, in order: hashes of all tokens up to the end of each,
-    chained from the kvFormat. Absent: nothing is shared"""
+    chained from the kvFormat and the salt. Absent: nothing is shared"""
     shared_pages: Annotated[int, Field(ge=0, le=SAFE)] | None = None
     """Leading pages whose KV is there already: it is read, and nobody pushes it. Absent: 0"""
 
@@ -368,6 +368,9 @@ class PrefillRequest(WireMessage):
     """Ranks of the group that should compute it; fewer do when not so many are free and it ends
     sooner so. Absent or 0: as many as pay by the group's own costs"""
     reservation: Reservation
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Mixed into the start of the chain of reservation.pageKeys: only prompts with the same one
+    share pages. Absent: none"""
     ttft_ms: Annotated[int, Field(ge=1, le=SAFE)] | None = None
     """Within so long of its arrival the prompt should have its first token: one that can't any
     more stands back for a while. Absent: it never stands back"""

@@ -31,6 +31,8 @@ class Request:
     stop: Sequence[int] = ()
     shares: bool = False
     """Its pages may be shared with other prompts that begin alike."""
+    salt: str | None = None
+    """They are shared only with prompts of the same one."""
 
     def reserve(self, pool: RankProcess, lease_ms: int = 30_000) -> dict[str, Any]:
         message: dict[str, Any] = {
@@ -40,20 +42,21 @@ class Request:
             "leaseMs": lease_ms,
         }
         if self.shares:
-            message["pageKeys"] = page_keys(pool.state()["kvFormat"], self.prompt)
+            message["pageKeys"] = page_keys(pool.state()["kvFormat"], self.prompt, cache_salt=self.salt)
         answer = pool.api.post("/v1/reserve", message)
         if answer.status != 200:
             raise ServingError("reserve", answer.body)
         return dict(answer.body)
 
     def prefill_message(self, reservation: dict[str, Any], deadline_ms: int = 30_000) -> dict[str, Any]:
-        return {
+        message: dict[str, Any] = {
             "requestId": self.request_id,
             "tokenIds": list(self.prompt),
             "sampling": GREEDY,
             "reservation": reservation,
             "deadlineMs": deadline_ms,
         }
+        return message if self.salt is None else {**message, "cacheSalt": self.salt}
 
     def prefill(self, group: RankProcess, reservation: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """(first token, done event)"""

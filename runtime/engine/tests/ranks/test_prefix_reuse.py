@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,31 @@ def test_a_prompt_that_begins_like_an_earlier_one_shares_its_pages_and_says_the_
     assert counted(pool, "csps_prefix_cache_queries_total") - queries == 680
     assert sum(rank["keyedPages"] for rank in inventory(pool)["ranks"]) == counted(pool, "csps_prefix_cache_pages")
     assert all(rank["pagesFree"] == rank["pagesTotal"] for rank in inventory(pool)["ranks"])
+
+
+def test_a_salted_prompt_shares_pages_with_those_of_its_salt_alone(
+    prefill: Group, decode: Group, oracle: Oracle, beginning: list[int]
+) -> None:
+    group, pool = prefill.wait_serving(), decode.wait_serving()
+    tried = [(None, 0), ("one", 0), ("other", 0), ("one", 640), ("other", 640), (None, 640)]
+    for end, (salt, reused) in enumerate(tried):
+        request = replace(asked(beginning, end, count=3), salt=salt)
+        token, done = request.prefill(group, request.reserve(pool))
+        assert done.get("reusedTokens", 0) == reused, (salt, end)
+        assert [token, *request.decode(pool, token)[0]] == oracle.greedy(request.prompt, 3)
+
+
+def test_a_group_refuses_keys_of_another_salt_than_it_is_told(
+    prefill: Group, decode: Group, beginning: list[int]
+) -> None:
+    group, pool = prefill.wait_serving(), decode.wait_serving()
+    request = replace(asked(beginning, 0), salt="one")
+    reservation = request.reserve(pool)
+    for told in ({}, {"cacheSalt": "other"}):
+        message = replace(request, salt=None).prefill_message(reservation)
+        answer = group.api.post("/v1/prefill", {**message, **told})
+        assert (answer.status, answer.body["code"]) == (400, "bad_request")
+    pool.api.post("/v1/cancel", {"requestId": request.request_id})
 
 
 def test_a_beginning_that_comes_slowly_keeps_no_other_prompt_waiting(
