@@ -30,6 +30,8 @@ export interface Question {
   readonly topLogprobs: number;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Only prompts with the same one share KV. */
+  readonly cacheSalt: string | undefined;
 }
 
 export interface AnswerDeps {
@@ -70,6 +72,7 @@ export function startRun(deps: AnswerDeps, speech: Speech, question: Question, e
     const order: GenerationOrder = {
       id: `${exchange.requestId}.${String(index)}`,
       promptIds,
+      cacheSalt: question.cacheSalt,
       maxNewTokens: newTokensFor(promptIds, question, speech),
       sampling: {
         temperature: question.temperature,

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { prefillRequest } from "../wire/schema/serving.ts";
 import type { Bench, BenchSettings } from "./testing/gatewayBench.ts";
 import { startBench } from "./testing/gatewayBench.ts";
 import { answerMark } from "./testing/tinyModel.ts";
@@ -77,6 +78,27 @@ describe("the official client", () => {
     let usage;
     for await (const chunk of stream) usage = chunk.usage ?? usage;
     expect(usage?.prompt_tokens_details?.cached_tokens).toBe(160);
+  });
+
+  it("keeps prompts of different salts apart, with the completions and the chats alike", async () => {
+    const openai = await start();
+    const long = "The same beginning. ".repeat(8);
+    const kept = async (way: "completions" | "chat", salt?: string): Promise<number | undefined> => {
+      const salted = { model: "tiny", max_tokens: 64, ...(salt === undefined ? {} : { cache_salt: salt }) };
+      const answer =
+        way === "chat"
+          ? await openai.chat.completions.create({ ...salted, messages: [{ role: "user", content: long }] })
+          : await openai.completions.create({ ...salted, prompt: `${long}${prompt}` });
+      return answer.usage?.prompt_tokens_details?.cached_tokens;
+    };
+    for (const way of ["completions", "chat"] as const) {
+      expect([await kept(way), await kept(way, "one"), await kept(way, "other")]).toEqual([0, 0, 0]);
+      for (const salt of [undefined, "one", "other"]) expect(await kept(way, salt)).toBeGreaterThan(100);
+    }
+    const prefills = bench.rank("m-prefill-0-0").calls.filter(({ verb }) => verb === "prefill");
+    const salts = prefills.map(({ body }) => prefillRequest.parse(body).cacheSalt);
+    const each = [undefined, "one", "other"];
+    expect(salts).toEqual([...each, ...each, ...each, ...each]);
   });
 
   it("streams characters whole although their bytes come in different tokens", async () => {

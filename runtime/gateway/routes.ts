@@ -72,6 +72,7 @@ function shared(request: {
   readonly top_p: number | undefined;
   readonly seed: number | undefined;
   readonly stream: boolean | undefined;
+  readonly cache_salt: string | undefined;
   readonly stream_options: { readonly include_usage: boolean | undefined } | undefined;
 }) {
   const { stop = [], temperature = 1, top_p: topP = 1, seed, stream = false } = request;
@@ -82,6 +83,7 @@ function shared(request: {
     // Seeds are signed in OpenAI's API and not on the wire.
     seed: seed === undefined ? undefined : seed < 0 ? seed + Number.MAX_SAFE_INTEGER : seed,
     stream,
+    cacheSalt: request.cache_salt,
     includeUsage: request.stream_options?.include_usage ?? false,
   };
 }

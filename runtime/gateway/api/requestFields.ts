@@ -8,6 +8,13 @@ export function optional<Schema extends z.ZodType>(schema: Schema) {
   return schema.nullish().transform((value) => value ?? undefined);
 }
 
+/** As long as the wire takes one. A lone surrogate is no text: as UTF-8, which is hashed, it would be U+FFFD. */
+const cacheSalt = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^\P{Surrogate}*$/u, { error: "has to be Unicode text" });
+
 const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]);
 
 export const sharedFields = {
@@ -19,6 +26,7 @@ export const sharedFields = {
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
   n: optional(z.int().min(1)),
+  cache_salt: optional(cacheSalt),
 };
 
 /** Parameters without influence on the answer: taken and not used. */

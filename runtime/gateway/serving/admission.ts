@@ -20,6 +20,8 @@ export interface Admission {
 export interface AdmissionQuestion {
   readonly requestId: string;
   readonly promptIds: readonly number[];
+  /** Only prompts with the same one share its pages. */
+  readonly cacheSalt: string | undefined;
   readonly maxNewTokens: number;
   readonly leaseMs: number;
   /** How long to wait for pages or for a group. */
@@ -66,7 +68,7 @@ export function createAdmission(deps: {
     const began = now();
     const deadline = began + question.waitMs;
     const promptTokens = question.promptIds.length;
-    const keys = keysOf(question.promptIds);
+    const keys = keysOf(question.promptIds, question.cacheSalt);
     const degree = deps.wantedDegree?.(promptTokens);
     // Whoever was under way has waited enough.
     const ttftMs = question.underWay ? undefined : deps.ttftMs?.(promptTokens);

@@ -62,6 +62,7 @@ export async function* generate(
     const admitted = await admission.admit({
       requestId,
       promptIds,
+      cacheSalt: order.cacheSalt,
       maxNewTokens: order.maxNewTokens - progress.tokenIds.length,
       leaseMs: leaseMs(promptIds.length),
       waitMs: attempt === 0 ? patience.queueMs : patience.stallMs,
@@ -180,6 +181,7 @@ async function* prefill(
       ...(admitted.degree === undefined ? {} : { degree: admitted.degree }),
       ...(admitted.exact ? { attention: "dense" as const } : {}),
       reservation: admitted.reservation,
+      ...(order.cacheSalt === undefined ? {} : { cacheSalt: order.cacheSalt }),
       ...admitted.objective,
       deadlineMs: prefillMs(tokenIds.length),
     };

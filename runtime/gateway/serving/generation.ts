@@ -12,6 +12,8 @@ export interface GenerationOrder {
   /** Unique; attempts derive their own ids from it. */
   readonly id: string;
   readonly promptIds: readonly number[];
+  /** Only prompts with the same one share its KV. */
+  readonly cacheSalt: string | undefined;
   readonly maxNewTokens: number;
   readonly sampling: Sampling;
   /** A token of these ends the generation; it is not part of the text. */

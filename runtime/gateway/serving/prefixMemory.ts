@@ -35,12 +35,15 @@ export function createPrefixMemory(limit: number = keptKeys): PrefixMemory {
   };
 }
 
-/** Keys of one prompt in the forms of KV that pools hold, each computed once. */
-export function keysOf(tokenIds: readonly number[]): (kvFormat: string, pageTokens: number) => string[] {
+/** Keys of one prompt, parted by its salt if it has one, in the forms of KV that pools hold, each computed once. */
+export function keysOf(
+  tokenIds: readonly number[],
+  cacheSalt?: string,
+): (kvFormat: string, pageTokens: number) => string[] {
   const known = new Map<string, string[]>();
   return (kvFormat, pageTokens) => {
     const form = `${kvFormat} ${String(pageTokens)}`;
-    const keys = known.get(form) ?? pageKeys(kvFormat, tokenIds, pageTokens);
+    const keys = known.get(form) ?? pageKeys(kvFormat, tokenIds, pageTokens, cacheSalt);
     known.set(form, keys);
     return keys;
   };

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Failure } from "../../wire/schema/failure.ts";
 import type { RankState } from "../../wire/schema/membership.ts";
+import { pageKeys as keysFor } from "../../wire/pageKeys.ts";
 import type { ModelDescriptor } from "../../wire/schema/model.ts";
 import { cancelRequest, decodeRequest, prefillRequest, reserveRequest } from "../../wire/schema/serving.ts";
 import { nextToken } from "./tinyModel.ts";
@@ -165,7 +166,12 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
   }
 
   function prefill(response: ServerResponse, body: unknown, fault: Fault | undefined): void {
-    const { tokenIds, requestId, sampling, reservation } = prefillRequest.parse(body);
+    const { tokenIds, requestId, sampling, reservation, cacheSalt } = prefillRequest.parse(body);
+    const keys = keysFor(descriptor.kvFormat, tokenIds, pageTokens, cacheSalt);
+    if (reservation.pageKeys?.some((key, page) => key !== keys[page]) === true) {
+      refuse(response, 400, { code: "bad_request", message: "pageKeys are not those of the prompt" });
+      return;
+    }
     line(response, { type: "progress", layersDone: 1, layers: 2 });
     if (fault !== undefined) {
       meet(fault, response);
