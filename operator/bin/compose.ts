@@ -15,7 +15,7 @@ import { EventRecorder } from "../kube/events.ts";
 import { Expectations } from "../kube/expectations.ts";
 import type { Informer } from "../kube/informer.ts";
 import { LeaderElector } from "../kube/lease.ts";
-import type { KubeObject } from "../kube/object.ts";
+import { controllerOf, type KubeObject } from "../kube/object.ts";
 import { secrets } from "../kube/resource.ts";
 import type { Telemetry } from "../kube/telemetry.ts";
 import { HealthChecks } from "../observability/health.ts";
@@ -152,6 +152,7 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     secretValue(await get(cluster, secrets, { metadata: { namespace, name } }), "token") ?? "";
   const rankClients = new RankClients(readToken, nowMs);
   const stateStores = new StateStores(fence);
+  const keeper = new RecordKeeper(cluster);
   const gangs: GangContext = {
     cluster,
     events,
@@ -161,11 +162,15 @@ function assemble({ options, around, cluster, caches, metrics, telemetry, fence 
     ledger: new PlacementLedger(nowMs),
     rankClients,
     records: new GangRecords(),
+    keepPlacement: async (gang, kept) => {
+      const reference = controllerOf(gang);
+      if (reference === undefined) return;
+      await keeper.keep({ namespace: gang.metadata.namespace ?? "", reference }, "placement", kept);
+    },
     policy: around.gangPolicy ?? defaultGangPolicy,
     fence,
     nowMs,
   };
-  const keeper = new RecordKeeper(cluster);
   const notes = new StatusNotes();
   const stateOf = poolStates(cluster, stateStores, nowMs);
   const autoscaler: AutoscalerContext = {

@@ -162,7 +162,7 @@ describe("the rebalancer", { timeout: 120_000 }, () => {
     const replayed = JSON.parse(told.stdout) as { kind: string; verdict: string }[];
     expect(replayed.length).toBeGreaterThanOrEqual(kept.length);
     expect(new Set(replayed.map(({ kind, verdict }) => `${kind} ${verdict}`))).toEqual(
-      new Set(["rebalance same"]),
+      new Set(["rebalance same", "placement same"]),
     );
   });
 

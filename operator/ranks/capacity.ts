@@ -2,9 +2,8 @@
 import type { Node, Pod } from "../kube/object.ts";
 import type { Store } from "../kube/store.ts";
 import type { Cluster } from "../planning/placement/cluster.ts";
-import { defaultLevels, withNamedLevels } from "../planning/topology/level.ts";
+import { clusterOf } from "../planning/placement/record.ts";
 import { clusterSnapshot, type PodOnNode } from "../planning/topology/snapshot.ts";
-import { topologyTree } from "../planning/topology/tree.ts";
 import { isOver, nodeOf } from "./podView.ts";
 
 const holdMs = 20_000;
@@ -54,6 +53,5 @@ export function observeCluster(sources: CapacitySources, named: readonly (string
     const node = nodeOf(pod) ?? sources.ledger.nodeOf(pod.metadata.uid);
     if (node !== undefined) occupying.push({ node, spec: pod.spec });
   }
-  const snapshot = clusterSnapshot(sources.nodes.list(), occupying);
-  return { snapshot, tree: topologyTree(snapshot, withNamedLevels(defaultLevels, named)) };
+  return clusterOf(clusterSnapshot(sources.nodes.list(), occupying), named);
 }

@@ -6,11 +6,16 @@ import type { Node, Pod } from "../kube/object.ts";
 import type { Store } from "../kube/store.ts";
 import type { GangPolicy } from "../planning/gang/plan.ts";
 import type { PlacementLedger } from "./capacity.ts";
+import type { KeptRecord } from "../planning/status/records.ts";
 import type { RankClients } from "./engines.ts";
+import type { GangObject } from "./gang.ts";
 import type { GangRecords } from "./record.ts";
 
 /** Names of the indexes that the pod store must have. */
 export const podIndex = { owner: "owner", deployment: "deployment", node: "node" } as const;
+
+/** @param gang whose CSPSDeployment the record is kept for. */
+export type KeepPlacement = (gang: GangObject, kept: KeptRecord) => Promise<unknown>;
 
 export interface GangContext {
   readonly cluster: Cluster;
@@ -21,6 +26,8 @@ export interface GangContext {
   readonly ledger: PlacementLedger;
   readonly rankClients: RankClients;
   readonly records: GangRecords;
+  /** Keeps everything that a placement was decided from. Never throws. */
+  readonly keepPlacement: KeepPlacement;
   readonly policy: GangPolicy;
   /** Fencing number of this process's leadership. */
   fence(): number;

@@ -8,6 +8,7 @@ import { type GangPlan, planGang } from "../planning/gang/plan.ts";
 import { planRelocation } from "../planning/gang/relocate.ts";
 import type { GangObservation } from "../planning/gang/observed.ts";
 import { type PlacementDecision, planPlacement } from "../planning/placement/place.ts";
+import { type PlacementRecord, placementRecord } from "../planning/placement/record.ts";
 import type { GangFindings } from "../planning/status/gangConditions.ts";
 import { observeCluster } from "./capacity.ts";
 import type { GangContext } from "./context.ts";
@@ -22,6 +23,8 @@ import { nextLookMs } from "./pace.ts";
 import { pushRoster } from "./rosterActions.ts";
 import { tellGang } from "./story.ts";
 
+const recordEveryMs = 10_000;
+
 export async function reconcileGang(
   context: GangContext,
   view: GangView,
@@ -34,7 +37,8 @@ export async function reconcileGang(
   // 2 Look at the pods and ask their engines.
   const observed = await observeGang(context, view, signal);
   // 3 Decide on the next step, and on places for all gated pods at once.
-  const { plan, placement } = decide(context, view, observed);
+  const { plan, placed } = decide(context, view, observed);
+  const placement = placed?.decision;
   // 4 Act on pods.
   const replacing = record.memory.rosterGeneration > 0 || record.memory.failuresMs.length > 0;
   remember(view, observed, plan, replacing);
@@ -60,6 +64,7 @@ export async function reconcileGang(
   const findings: GangFindings = { observed: { ...observed, engines }, plan, placement };
   const failures = [...untold, ...pushed.failures];
   await report(context, view, { findings, replacing, rosterFailures: failures });
+  if (placed !== undefined) await keepPlacement(context, view, placed);
   return { requeueAfterMs: nextLookMs(findings, failures.length > 0) };
 }
 
@@ -68,35 +73,53 @@ function decide(
   context: GangContext,
   view: GangView,
   observed: GangObservation,
-): { plan: GangPlan; placement: PlacementDecision | undefined } {
+): { plan: GangPlan; placed: PlacementRecord | undefined } {
   const placeRanks = placer(context, view);
   const plan = planGang(observed, context.policy, (cordoned) => {
     const beside = observed.pods.filter((pod) => pod.uid !== cordoned.uid && !pod.cordoned);
-    return placeRanks(1, [...new Set(beside.flatMap((pod) => pod.node ?? []))]).placed;
+    return placeRanks(1, [...new Set(beside.flatMap((pod) => pod.node ?? []))]).decision.placed;
   });
-  if (plan.place.length === 0) return { plan, placement: undefined };
-  const placement = placeRanks(plan.place.length, plan.stayWith);
-  const placeAll = (): PlacementDecision => placeRanks(observed.spec.ranks, []);
+  if (plan.place.length === 0) return { plan, placed: undefined };
+  const placed = placeRanks(plan.place.length, plan.stayWith);
+  const placement = placed.decision;
+  const placeAll = (): PlacementDecision => placeRanks(observed.spec.ranks, []).decision;
   const stranded = planRelocation({ observed, plan, placement, placeAll });
   if (placement.placed) {
     plan.place.forEach((pod, index) => {
       context.ledger.give(pod.uid, placement.nodes[index] ?? "");
     });
   }
-  return { plan: { ...plan, remove: [...plan.remove, ...stranded] }, placement };
+  return { plan: { ...plan, remove: [...plan.remove, ...stranded] }, placed };
 }
 
 function placer(
   context: GangContext,
   { gang, design }: GangView,
-): (ranks: number, stayWith: readonly string[]) => PlacementDecision {
+): (ranks: number, stayWith: readonly string[]) => PlacementRecord {
   const { required, preferred } = design.rank.topology ?? {};
   return (ranks, stayWith) => {
     const cluster = observeCluster(context, [required, preferred]);
     const shape = rankShape(design, ownedBy(gang));
     const neighbours = observeNeighbours(context, design);
-    return planPlacement(cluster, { shape, ranks, required, preferred, stayWith, ...neighbours });
+    const request = { shape, ranks, required, preferred, stayWith, ...neighbours };
+    return placementRecord(cluster, request, planPlacement(cluster, request));
   };
+}
+
+/** Sentences of a cluster that is full change with every figure: those wait, and places that were given do not. */
+async function keepPlacement(
+  context: GangContext,
+  { gang, design, record }: GangView,
+  placed: PlacementRecord,
+): Promise<void> {
+  const { placed: found, choice } = placed.decision;
+  const { keptPlacement } = record;
+  const nowMs = context.nowMs();
+  const soon = keptPlacement !== undefined && nowMs - keptPlacement.atMs < recordEveryMs;
+  if (!found && (soon || keptPlacement?.choice === choice)) return;
+  record.keptPlacement = { choice, atMs: nowMs };
+  const time = new Date(nowMs).toISOString();
+  await context.keepPlacement(gang, { time, subject: `placement of ${design.name}`, choice, record: placed });
 }
 
 function remember({ record }: GangView, observed: GangObservation, plan: GangPlan, replacing: boolean): void {

@@ -15,6 +15,8 @@ export interface GangRecord {
   /** Epoch that was last told of in an Event. */
   toldEpoch: number;
   decisions: NonNullable<GangStatus["decisions"]>;
+  /** The placement that was recorded in full last, so that one that only repeats it is not. */
+  keptPlacement: { readonly choice: string; readonly atMs: number } | undefined;
 }
 
 export class GangRecords {
@@ -51,6 +53,7 @@ function restoreRecord(revision: string, status: GangStatus | undefined): GangRe
     lastStatus: status,
     toldEpoch: status?.epoch ?? 0,
     decisions: status?.decisions ?? [],
+    keptPlacement: undefined,
   };
 }
 

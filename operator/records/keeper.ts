@@ -44,7 +44,9 @@ export class RecordKeeper {
     const { namespace, reference } = owner;
     const key = `${kind}/${reference.uid}`;
     try {
-      const earlier = this.#kept.get(key) ?? (await readRecords(this.#cluster, owner, kind));
+      const found = this.#kept.get(key) ?? (await readRecords(this.#cluster, owner, kind));
+      // Another record may have come meanwhile.
+      const earlier = this.#kept.get(key) ?? found;
       const kept = keepRecord(earlier, record, this.#limits);
       this.#kept.set(key, kept);
       const metadata = {

@@ -22,6 +22,7 @@ export function staleContext(cluster: Cluster): GangContext {
     ledger: new PlacementLedger(Date.now),
     rankClients: new RankClients(() => Promise.resolve(""), Date.now),
     records: new GangRecords(),
+    keepPlacement: () => Promise.resolve(),
     policy: defaultGangPolicy,
     fence: () => 1,
     nowMs: Date.now,

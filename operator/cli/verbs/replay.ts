@@ -1,5 +1,6 @@
 /** `explain --replay`: makes the recorded decisions of a deployment again and compares them with their records. */
 import type { Cluster } from "../../kube/cluster.ts";
+import { type PlacementRecord, replayPlacement } from "../../planning/placement/record.ts";
 import { type RebalanceRecord } from "../../planning/rebalance/decision.ts";
 import { replayRebalance } from "../../planning/rebalance/plan.ts";
 import type { ScalingDecision } from "../../planning/scaling/decision.ts";
@@ -25,6 +26,10 @@ interface Replay {
 
 /** Equal to the record, unless the planner has changed since. Throws what a planner throws on a damaged record. */
 const replayed: Record<RecordKind, (record: unknown) => boolean> = {
+  placement: (record) => {
+    const made = record as PlacementRecord;
+    return sameAsJson(replayPlacement(made), made.decision);
+  },
   rebalance: (record) => {
     const made = record as RebalanceRecord;
     return sameAsJson(replayRebalance(made), made.decision);

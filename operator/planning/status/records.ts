@@ -3,7 +3,7 @@
  * again and compared. The last ones of a deployment are kept in one ConfigMap, a key for each kind of decision, a line
  * of JSON for each record, newest first.
  */
-export const recordKinds = ["rebalance", "scaling"] as const;
+export const recordKinds = ["placement", "rebalance", "scaling"] as const;
 export type RecordKind = (typeof recordKinds)[number];
 
 export interface KeptRecord {
