@@ -7,7 +7,7 @@ import { countBounds } from "./force.ts";
 type Spec = Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling" | "slo" | "model">;
 
 /** Planned work fills at most so much of the groups' time. */
-export const utilisation = 0.95;
+export const utilisation = 0.9;
 /** A smaller size is taken only if it holds so much of the objectives. */
 export const consolidation = 0.95;
 /** So many of the pods must have told of themselves lately. */
