@@ -7,7 +7,7 @@ streams are forgotten after a while.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -34,7 +34,7 @@ class EventStream:
         """Ended with an error, so that asking again may succeed."""
         return self.ended_at is not None and bool(self.lines) and b'"type":"error"' in self.lines[-1]
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """Every line from the first on, until the stream ends."""
         self.followers += 1
         try:

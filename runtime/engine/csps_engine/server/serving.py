@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Hashable
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -116,8 +117,9 @@ class ServingHandlers:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         try:
             await response.prepare(request)
-            async with asyncio.timeout(seconds):
-                async for line in stream.follow():
+            # Closed before anything is caught: whoever looks below at who follows has to see that this client does not.
+            async with asyncio.timeout(seconds), aclosing(stream.follow()) as lines:
+                async for line in lines:
                     await response.write(line)
         except TimeoutError:
             await response.write(error_event("deadline_exceeded", "the deadline passed").to_json() + b"\n")
