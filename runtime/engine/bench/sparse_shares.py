@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.accuracy.trial import on_ranks
+from bench.emulation.tasks import Dropped
 from bench.prose import prose
 from csps_engine.comm.mesh import Mesh
 from csps_engine.core.plan import AttentionKind, PrefillJob, PrefillResult
@@ -34,16 +34,6 @@ from csps_engine.pipeline.prefill import PrefillRunner
 from csps_engine.pipeline.sparse_cost import Shares
 
 ROUNDS = 2
-
-
-class _Nowhere:
-    """A sink that keeps nothing."""
-
-    def write(self, layer: int, first_token: int, k: Tensor, v: Tensor) -> None:
-        """Not kept."""
-
-    def flush(self) -> None:
-        """Nothing is under way."""
 
 
 class _Clock:
@@ -93,7 +83,7 @@ def measure(model_file: Path, tokens: int, ranks: int, settings: CsaSettings) ->
         job, clock = PrefillJob("prompt", ids, mode="kvGather", attention=kind), _Clock()
 
         def work(mesh: Mesh, job: PrefillJob = job) -> PrefillResult:
-            return PrefillRunner(model, mesh, settings).run(job, _Nowhere())
+            return PrefillRunner(model, mesh, settings).run(job, Dropped())
 
         with clock.listening():
             found[kind] = clock.seconds, on_ranks(ranks, work)

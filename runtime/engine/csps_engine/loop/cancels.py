@@ -11,10 +11,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from csps_engine.loop.peers import Peers
 from csps_engine.loop.relay import FindCoordinator
+from csps_engine.loop.request_tasks import RequestTasks
 from csps_engine.refusal import Refused
 
 log = logging.getLogger(__name__)
@@ -34,28 +34,18 @@ class Cancels:
         self._here = here
         self._find = find
         self._peers = peers
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = RequestTasks()
 
     @property
     def busy(self) -> bool:
-        return bool(self._tasks)
+        return self._tasks.busy
 
     def begin(self, request_id: str) -> asyncio.Task[None]:
         """See that the request ends; the task is over once a coordinator has taken it, or nobody could be found."""
-        task = self._tasks.get(request_id)
-        if task is None:
-            task = self._tasks[request_id] = asyncio.get_running_loop().create_task(self._end(request_id))
-            task.add_done_callback(partial(self._forget, request_id))
-        return task
+        return self._tasks.of(request_id) or self._tasks.start(request_id, self._end(request_id))
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _forget(self, request_id: str, _: asyncio.Task[None]) -> None:
-        self._tasks.pop(request_id, None)
+        await self._tasks.close()
 
     async def _end(self, request_id: str) -> None:
         until = time.monotonic() + LOOK_SECONDS

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 from csps_engine.loop.event_board import EventBoard
 from csps_engine.loop.peers import Peers
 from csps_engine.loop.reports import error_event
+from csps_engine.loop.request_tasks import RequestTasks
 from csps_engine.refusal import Refused
 from csps_engine.scheduler.request import PoolRequest
 from csps_engine.wire.generated import DecodeRequest, RankRef, Sampling
@@ -35,33 +35,25 @@ class Relay:
         self._board = board
         self._peers = peers
         self._find = find
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = RequestTasks()
 
     @property
     def busy(self) -> bool:
-        return bool(self._tasks)
+        return self._tasks.busy
 
     def start(self, requests: Sequence[PoolRequest]) -> None:
         """Follow these requests wherever they go on."""
         for request in requests:
-            task = asyncio.get_running_loop().create_task(self._relay(request))
-            self._tasks[request.request_id] = task
-            task.add_done_callback(partial(self._forget, request.request_id))
+            self._tasks.start(request.request_id, self._relay(request))
 
     def cancel(self, request_id: str) -> None:
         """Nobody reads this stream any more."""
-        task = self._tasks.get(request_id)
+        task = self._tasks.of(request_id)
         if task is not None:
             task.cancel()
 
-    def _forget(self, request_id: str, _: asyncio.Task[None]) -> None:
-        self._tasks.pop(request_id, None)
-
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def _relay(self, request: PoolRequest) -> None:
         try:
