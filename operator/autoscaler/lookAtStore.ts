@@ -1,4 +1,5 @@
 /** Whether the state store takes the writes of this leader: asked by one, since a store may be read and not written. */
+import { troubleOf } from "../../runtime/state/clusterState.ts";
 import type { CSPSDeployment } from "../kube/object.ts";
 import type { StoreTrouble } from "../planning/scaling/decision.ts";
 import type { AutoscalerContext } from "./context.ts";
@@ -10,7 +11,7 @@ export async function lookAtStore(
   const state = await context.stateOf(deployment);
   if (typeof state === "string") return { kind: "away", why: state };
   const answer = await state.advanceFence(context.fence());
-  if (!answer.ok) return { kind: "away", why: `the state store is ${answer.problem}: ${answer.message}` };
+  if (!answer.ok) return { kind: "away", why: troubleOf(answer) };
   if (answer.value === "accepted") return undefined;
   return { kind: "fenced", why: "another operator with a newer term decides on counts" };
 }

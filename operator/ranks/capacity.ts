@@ -1,8 +1,7 @@
 /** What is free in the cluster now, the places that were just given away included. */
 import type { Node, Pod } from "../kube/object.ts";
 import type { Store } from "../kube/store.ts";
-import type { Cluster } from "../planning/placement/cluster.ts";
-import { clusterOf } from "../planning/placement/record.ts";
+import { type Cluster, clusterOf } from "../planning/placement/cluster.ts";
 import { clusterSnapshot, type PodOnNode } from "../planning/topology/snapshot.ts";
 import { isOver, nodeOf } from "./podView.ts";
 
@@ -45,7 +44,7 @@ export interface CapacitySources {
   readonly ledger: PlacementLedger;
 }
 
-/** `named`: levels of the request, so that a bare label key can be one. */
+/** `named`: levels of the request. */
 export function observeCluster(sources: CapacitySources, named: readonly (string | undefined)[]): Cluster {
   const occupying: PodOnNode[] = [];
   for (const pod of sources.pods.list()) {

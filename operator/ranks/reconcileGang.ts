@@ -7,8 +7,9 @@ import { decodePools, type Resource, spGroups } from "../kube/resource.ts";
 import { type GangPlan, planGang } from "../planning/gang/plan.ts";
 import { planRelocation } from "../planning/gang/relocate.ts";
 import type { GangObservation } from "../planning/gang/observed.ts";
-import { type PlacementDecision, planPlacement } from "../planning/placement/place.ts";
-import { type PlacementRecord, placementRecord } from "../planning/placement/record.ts";
+import type { Cluster } from "../planning/placement/cluster.ts";
+import { type PlacementDecision, type PlacementRequest, planPlacement } from "../planning/placement/place.ts";
+import { placementRecord } from "../planning/placement/record.ts";
 import type { GangFindings } from "../planning/status/gangConditions.ts";
 import { observeCluster } from "./capacity.ts";
 import type { GangContext } from "./context.ts";
@@ -68,12 +69,19 @@ export async function reconcileGang(
   return { requeueAfterMs: nextLookMs(findings, failures.length > 0) };
 }
 
+/** A decision with what it was made from. */
+interface Placed {
+  readonly cluster: Cluster;
+  readonly request: PlacementRequest;
+  readonly decision: PlacementDecision;
+}
+
 /** Synchronous from the snapshot to the ledger, so that no other gang can be given the same room between. */
 function decide(
   context: GangContext,
   view: GangView,
   observed: GangObservation,
-): { plan: GangPlan; placed: PlacementRecord | undefined } {
+): { plan: GangPlan; placed: Placed | undefined } {
   const placeRanks = placer(context, view);
   const plan = planGang(observed, context.policy, (cordoned) => {
     const beside = observed.pods.filter((pod) => pod.uid !== cordoned.uid && !pod.cordoned);
@@ -95,14 +103,14 @@ function decide(
 function placer(
   context: GangContext,
   { gang, design }: GangView,
-): (ranks: number, stayWith: readonly string[]) => PlacementRecord {
+): (ranks: number, stayWith: readonly string[]) => Placed {
   const { required, preferred } = design.rank.topology ?? {};
   return (ranks, stayWith) => {
     const cluster = observeCluster(context, [required, preferred]);
     const shape = rankShape(design, ownedBy(gang));
     const neighbours = observeNeighbours(context, design);
     const request = { shape, ranks, required, preferred, stayWith, ...neighbours };
-    return placementRecord(cluster, request, planPlacement(cluster, request));
+    return { cluster, request, decision: planPlacement(cluster, request) };
   };
 }
 
@@ -110,16 +118,20 @@ function placer(
 async function keepPlacement(
   context: GangContext,
   { gang, design, record }: GangView,
-  placed: PlacementRecord,
+  { cluster, request, decision }: Placed,
 ): Promise<void> {
-  const { placed: found, choice } = placed.decision;
+  const { placed: found, choice } = decision;
   const { keptPlacement } = record;
   const nowMs = context.nowMs();
   const soon = keptPlacement !== undefined && nowMs - keptPlacement.atMs < recordEveryMs;
   if (!found && (soon || keptPlacement?.choice === choice)) return;
   record.keptPlacement = { choice, atMs: nowMs };
-  const time = new Date(nowMs).toISOString();
-  await context.keepPlacement(gang, { time, subject: `placement of ${design.name}`, choice, record: placed });
+  await context.keepPlacement(gang, {
+    time: new Date(nowMs).toISOString(),
+    subject: `placement of ${design.name}`,
+    choice,
+    record: placementRecord(cluster, request, decision),
+  });
 }
 
 function remember({ record }: GangView, observed: GangObservation, plan: GangPlan, replacing: boolean): void {

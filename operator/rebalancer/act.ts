@@ -1,5 +1,5 @@
 /** Carries decisions out: records a move before it is ordered, and gives its record back when it is over. */
-import type { StateAnswer } from "../../runtime/state/clusterState.ts";
+import { troubleOf } from "../../runtime/state/clusterState.ts";
 import { RankFailure } from "../../runtime/wire/rankFailure.ts";
 import type { MoveState } from "../../runtime/wire/schema/move.ts";
 import type { DecodePool } from "../kube/object.ts";
@@ -57,10 +57,6 @@ export async function followMoves(
     open.push(intent);
   }
   return failure === undefined ? open : { reason: "StateStoreAway", why: failure };
-}
-
-function troubleOf({ problem, message }: Extract<StateAnswer<unknown>, { readonly ok: false }>): string {
-  return `the state store is ${problem}: ${message}`;
 }
 
 /** Returns those that were begun; why none was when another leader has taken over or nothing can be recorded. */

@@ -15,6 +15,14 @@ export type StateAnswer<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly problem: StateProblem; readonly message: string };
 
+/** A sentence without its end. */
+export function troubleOf({
+  problem,
+  message,
+}: Extract<StateAnswer<unknown>, { readonly ok: false }>): string {
+  return `the state store is ${problem}: ${message}`;
+}
+
 /** A write that a newer one of the same kind has overtaken is `stale` and changes nothing. */
 export type Written = "accepted" | "stale";
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { anyNodes } from "../testing/arbitraries.ts";
 import { aCluster, aPod, aRequest, type NodeShape, oneGpu } from "../testing/builders.ts";
 import { planPlacement, type PlacementRequest } from "./place.ts";
 
@@ -125,17 +126,7 @@ describe("planPlacement", () => {
 });
 
 describe("planPlacement on any cluster", () => {
-  const node = fc.record({
-    rack: fc.constantFrom("r1", "r2", "r3"),
-    zone: fc.constantFrom("z1", "z2"),
-    gpus: fc.integer({ min: 0, max: 8 }),
-    ready: fc.boolean(),
-  });
-  const clusters = fc
-    .array(node, { minLength: 1, maxLength: 12 })
-    .map((shapes) =>
-      shapes.map((shape, index) => ({ ...shape, name: `n${String(index).padStart(2, "0")}` })),
-    );
+  const clusters = anyNodes(1);
   const ranks = fc.integer({ min: 1, max: 12 });
 
   it("never puts more on a node than fits, and never leaves the required domain", () => {

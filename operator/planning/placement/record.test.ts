@@ -1,19 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { sameAsJson } from "../status/records.ts";
+import { anyNodes } from "../testing/arbitraries.ts";
 import { aCluster, aRequest } from "../testing/builders.ts";
 import { planPlacement, type PlacementRequest } from "./place.ts";
 import { type PlacementRecord, placementRecord, replayPlacement } from "./record.ts";
 
-const node = fc.record({
-  rack: fc.constantFrom("r1", "r2", "r3"),
-  zone: fc.constantFrom("z1", "z2"),
-  gpus: fc.integer({ min: 0, max: 8 }),
-  ready: fc.boolean(),
-});
-const nodes = fc
-  .array(node, { maxLength: 12 })
-  .map((shapes) => shapes.map((shape, index) => ({ ...shape, name: `n${String(index).padStart(2, "0")}` })));
 const requests = fc.record({
   ranks: fc.integer({ min: 1, max: 12 }),
   required: fc.constantFrom(undefined, "rack", "example.com/hall"),
@@ -40,7 +32,7 @@ function recorded(shapes: Parameters<typeof aCluster>[0], over: Partial<Placemen
 describe("a placement on record", () => {
   it("is made again the same, from what went through JSON", () => {
     fc.assert(
-      fc.property(nodes, requests, (shapes, over) => {
+      fc.property(anyNodes(0), requests, (shapes, over) => {
         const made = recorded(shapes, over);
         const read = JSON.parse(JSON.stringify(made)) as PlacementRecord;
         expect(sameAsJson(replayPlacement(read), made.decision)).toBe(true);

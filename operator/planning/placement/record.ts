@@ -1,19 +1,12 @@
 /** Placements on record: everything that one was decided from, beside what was decided, so that it can be made again. */
-import { defaultLevels, withNamedLevels } from "../topology/level.ts";
 import type { ClusterSnapshot, NodeFacts } from "../topology/snapshot.ts";
-import { topologyTree } from "../topology/tree.ts";
-import type { Cluster } from "./cluster.ts";
+import { type Cluster, clusterOf } from "./cluster.ts";
 import { type PlacementDecision, type PlacementRequest, planPlacement } from "./place.ts";
 
 export interface PlacementRecord {
   readonly snapshot: ClusterSnapshot;
   readonly request: PlacementRequest;
   readonly decision: PlacementDecision;
-}
-
-/** The snapshot by the known levels and those that a request names, so that a bare label key can be one. */
-export function clusterOf(snapshot: ClusterSnapshot, named: readonly (string | undefined)[]): Cluster {
-  return { snapshot, tree: topologyTree(snapshot, withNamedLevels(defaultLevels, named)) };
 }
 
 /** Keeps of each node what the request looks at: other labels and resources are nobody's business. */

@@ -1,11 +1,9 @@
 /** Builders with defaults for the tests of planning. */
 import type { EngineReport, GangObservation, GangSpec, RankPod } from "../gang/observed.ts";
 import type { RankShape } from "../placement/eligibility.ts";
-import type { Cluster } from "../placement/cluster.ts";
+import { type Cluster, clusterOf } from "../placement/cluster.ts";
 import type { PlacementRequest } from "../placement/place.ts";
-import { defaultLevels, withNamedLevels } from "../topology/level.ts";
 import { clusterSnapshot, type NodeView, type PodOnNode } from "../topology/snapshot.ts";
-import { topologyTree } from "../topology/tree.ts";
 
 export interface NodeShape {
   readonly name: string;
@@ -44,8 +42,7 @@ export function aCluster(
   pods: readonly PodOnNode[] = [],
   named: readonly string[] = [],
 ): Cluster {
-  const snapshot = clusterSnapshot(nodes.map(aNode), pods);
-  return { snapshot, tree: topologyTree(snapshot, withNamedLevels(defaultLevels, named)) };
+  return clusterOf(clusterSnapshot(nodes.map(aNode), pods), named);
 }
 
 export const oneGpu: RankShape = {

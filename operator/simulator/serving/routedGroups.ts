@@ -98,15 +98,12 @@ export class RoutedGroups {
 
   /** Ranks that are kept: those of open groups, and of closed ones until their prompts are done. */
   get ranks(): number {
-    this.#leave();
-    return this.#members.length * this.#options.groupSize;
+    return (this.#open.length + this.#closing.filter(isBusy).length) * this.#options.groupSize;
   }
 
   /** Opens groups, or closes those with the least to do, until so many are open. */
   resize(groups: number): void {
-    this.#leave();
-    const load = ({ prompts }: Member) => prompts.running + prompts.waiting;
-    const idlest = [...this.#open].sort((a, b) => load(a) - load(b));
+    const idlest = [...this.#open].sort((a, b) => loadOf(a) - loadOf(b));
     const closed = new Set(idlest.slice(0, Math.max(0, this.#open.length - groups)));
     this.#closing = [...this.#closing, ...closed];
     const kept = this.#open.filter((one) => !closed.has(one));
@@ -132,9 +129,15 @@ export class RoutedGroups {
   }
 
   #leave(): void {
-    const done = this.#closing.filter(({ prompts }) => prompts.running + prompts.waiting === 0);
-    if (done.length === 0) return;
-    this.#goneBusySeconds += done.reduce((sum, { prompts }) => sum + prompts.busyRankSeconds, 0);
-    this.#closing = this.#closing.filter((one) => !done.includes(one));
+    for (const one of this.#closing) if (!isBusy(one)) this.#goneBusySeconds += one.prompts.busyRankSeconds;
+    this.#closing = this.#closing.filter(isBusy);
   }
+}
+
+function loadOf({ prompts }: Member): number {
+  return prompts.running + prompts.waiting;
+}
+
+function isBusy(one: Member): boolean {
+  return loadOf(one) > 0;
 }
