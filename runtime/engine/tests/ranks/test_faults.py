@@ -73,18 +73,20 @@ def test_running_requests_go_on_when_a_rank_joins(prefill: Group, decode: Group,
     late.kill()
     decode.push_roster(decode.ranks[:2])
     group, pool = prefill.wait_serving(), decode.wait_serving(decode.ranks[:2], NOTICED_SECONDS)
-    request = Request(prompt_of(300, seed=7), 700)
-    first, _ = request.prefill(group, request.reserve(pool))
     late.restart()
-    stream = Background(pool.api.stream("/v1/decode", request.decode_message(first)))
     decode.wait_loaded()
+    request = Request(prompt_of(300, seed=7), 400)
+    first, _ = request.prefill(group, request.reserve(pool))
+    stream = Background(pool.api.stream("/v1/decode", request.decode_message(first)))
+    stream.wait_for_events(5)
     decode.push_roster()
     decode.wait_serving()
+    told = len(stream.events)
     events = stream.finish(180)
     assert events[-1]["reason"] == "length"
     tokens = [first, *(event["tokenId"] for event in events[:-1])]
+    assert told < len(tokens) == 400
     assert tokens[:40] == oracle.greedy(request.prompt, 40)
-    assert len(tokens) == 700
 
 
 @pytest.mark.parametrize("coordinates", [True, False], ids=["the coordinator", "another member"])
