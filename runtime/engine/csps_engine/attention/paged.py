@@ -10,7 +10,8 @@ from torch import Tensor
 
 from csps_engine.attention.attend import attend
 from csps_engine.attention.partial import Partial, merge, nothing
-from csps_engine.kernels.choice import Launchers, kernels_for
+from csps_engine.kernels.choice import kernels_for
+from csps_engine.kernels.launchers import Launchers
 from csps_engine.kv.pool import KvPool, Lookup
 from csps_engine.kv.runs import Run
 

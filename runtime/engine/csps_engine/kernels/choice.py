@@ -13,11 +13,11 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from csps_engine.kernels.launchers import Launchers
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +25,6 @@ VARIABLE = "CSPS_KERNELS"
 LEAST_HEAD, LARGEST_HEAD = 16, 256
 """Bounds of a head's size; between them it must be a power of two. The others take torch."""
 DTYPES = frozenset((torch.float32, torch.float16, torch.bfloat16))
-
-
-@dataclass(frozen=True, slots=True)
-class Launchers:
-    """One launcher a kernel; each is described where it is defined."""
-
-    digest: Callable[[Tensor, int], Tensor]
-    neediest: Callable[[Tensor, Tensor, Tensor], Tensor]
-    expected_weight: Callable[[Tensor, Tensor, float, float], Tensor]
-    attend_blocks: Callable[..., tuple[Tensor, Tensor]]
-    tile_queries: Callable[[torch.dtype, int], int]
-    attend_pages: Callable[..., tuple[Tensor, Tensor]]
-    merge_parts: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
-    merge_pair: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 
 
 def kernels_for(heads: Tensor) -> Launchers | None:
@@ -67,5 +53,5 @@ def _launchers(asked: str) -> Launchers | None:
     if asked == "auto" and importlib.util.find_spec("triton") is None:
         log.warning("Triton is not installed: attention runs by torch alone, more slowly")
         return None
-    launchers: Launchers = importlib.import_module("csps_engine.kernels.launchers").LAUNCHERS
+    launchers: Launchers = importlib.import_module("csps_engine.kernels.triton_launchers").LAUNCHERS
     return launchers

@@ -1,22 +1,23 @@
-"""The kernels' launchers as one value. Imports Triton: get it by `choice.kernels_for`."""
+"""The kernels' launchers as one value, without Triton: whoever is given one needs not know where it comes from."""
 
 from __future__ import annotations
 
-from csps_engine.kernels.block_sparse import attend_blocks, tile_queries
-from csps_engine.kernels.choice import Launchers
-from csps_engine.kernels.digest import digest
-from csps_engine.kernels.expected_weight import expected_weight
-from csps_engine.kernels.merge import merge_pair, merge_parts
-from csps_engine.kernels.paged_decode import attend_pages
-from csps_engine.kernels.votes import neediest
+from collections.abc import Callable
+from dataclasses import dataclass
 
-LAUNCHERS = Launchers(
-    digest=digest,
-    neediest=neediest,
-    expected_weight=expected_weight,
-    attend_blocks=attend_blocks,
-    tile_queries=tile_queries,
-    attend_pages=attend_pages,
-    merge_parts=merge_parts,
-    merge_pair=merge_pair,
-)
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Launchers:
+    """One launcher a kernel; each is described where it is defined."""
+
+    digest: Callable[[Tensor, int], Tensor]
+    neediest: Callable[[Tensor, Tensor, Tensor], Tensor]
+    expected_weight: Callable[[Tensor, Tensor, float, float], Tensor]
+    attend_blocks: Callable[..., tuple[Tensor, Tensor]]
+    tile_queries: Callable[[torch.dtype, int], int]
+    attend_pages: Callable[..., tuple[Tensor, Tensor]]
+    merge_parts: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
+    merge_pair: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
