@@ -1,6 +1,7 @@
 /** The control API of a decode pool, spoken to as the operator does, by way of the pod of whoever coordinates it. */
 import type { PoolInventory } from "../../runtime/wire/schema/move.ts";
-import { createRankClient, type RankClient, type RankEndpoint } from "../../runtime/wire/rankClient.ts";
+import { createRankClient, type RankClient } from "../../runtime/wire/rankClient.ts";
+import type { RankEndpoint } from "../../runtime/wire/rankEndpoint.ts";
 import type { Forward } from "../quickstart/forward.ts";
 import { eventually } from "./eventually.ts";
 import { kubectl, openPod, pods, world } from "./world.ts";

@@ -2,8 +2,8 @@
 import type { Dispatcher } from "undici";
 import { z } from "zod";
 import { MalformedLine, parseLines } from "./ndjson.ts";
+import type { RankEndpoint } from "./rankEndpoint.ts";
 import { RankFailure, statedFailure, targetName } from "./rankFailure.ts";
-import type { RankEndpoint, Succeeding } from "./rankClient.ts";
 import type { Failure } from "./schema/failure.ts";
 import { failure } from "./schema/failure.ts";
 
@@ -11,6 +11,9 @@ export interface CallContext {
   readonly dispatcher: Dispatcher;
   readonly token: () => string;
 }
+
+/** An event of a stream that is not its failure: failures are thrown. */
+export type Succeeding<Event extends { type: string }> = Exclude<Event, { type: "error" }>;
 
 interface Call {
   readonly target: RankEndpoint;

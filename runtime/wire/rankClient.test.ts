@@ -3,7 +3,8 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { createRankClient } from "./rankClient.ts";
-import type { RankClient, RankEndpoint } from "./rankClient.ts";
+import type { RankClient } from "./rankClient.ts";
+import type { RankEndpoint } from "./rankEndpoint.ts";
 import { RankFailure } from "./rankFailure.ts";
 import type { DecodeRequest, ReserveRequest } from "./schema/serving.ts";
 

@@ -8,7 +8,8 @@ import { Agent } from "undici";
 import type { Dispatcher } from "undici";
 import { z } from "zod";
 import { callJson, openStream } from "./rankCall.ts";
-import type { CallContext } from "./rankCall.ts";
+import type { CallContext, Succeeding } from "./rankCall.ts";
+import type { RankEndpoint } from "./rankEndpoint.ts";
 import type { Roster, RankState } from "./schema/membership.ts";
 import { rankState } from "./schema/membership.ts";
 import type { ModelDescriptor } from "./schema/model.ts";
@@ -25,12 +26,6 @@ import type {
 } from "./schema/serving.ts";
 import { decodeEvent, prefillEvent, reservation } from "./schema/serving.ts";
 
-/** Where a rank's control API listens; every `RankRef` is one. */
-export interface RankEndpoint {
-  readonly address: string;
-  readonly controlPort: number;
-}
-
 export interface CallOptions {
   /** Time for the whole call; a sensible one per verb when absent. */
   readonly deadlineMs?: number;
@@ -42,9 +37,6 @@ export interface StreamOptions {
   readonly idleMs?: number;
   readonly signal?: AbortSignal;
 }
-
-/** An event of a stream that is not its failure: failures are thrown. */
-export type Succeeding<Event extends { type: string }> = Exclude<Event, { type: "error" }>;
 
 export interface RankClient {
   state(target: RankEndpoint, options?: CallOptions): Promise<RankState>;

@@ -2,6 +2,7 @@
  * Why a call to a rank did not give its answer: the rank's own wire code where it spoke, or one of three
  * local codes where it did not.
  */
+import type { RankEndpoint } from "./rankEndpoint.ts";
 import type { Failure, FailureCode } from "./schema/failure.ts";
 
 /**
@@ -39,7 +40,7 @@ export function statedFailure(target: string, failure: Failure): RankFailure {
 }
 
 /** How a rank's control API is named in failures and URLs: `address:port`, IPv6 in brackets. */
-export function targetName(endpoint: { readonly address: string; readonly controlPort: number }): string {
+export function targetName(endpoint: RankEndpoint): string {
   const host = endpoint.address.includes(":") ? `[${endpoint.address}]` : endpoint.address;
   return `${host}:${String(endpoint.controlPort)}`;
 }

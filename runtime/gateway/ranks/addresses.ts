@@ -1,7 +1,7 @@
 /** Where ranks may be: the addresses behind the headless Service, or a fixed list. */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import type { RankEndpoint } from "../../wire/rankClient.ts";
+import type { RankEndpoint } from "../../wire/rankEndpoint.ts";
 
 export type FindRanks = () => Promise<RankEndpoint[]>;
 

@@ -1,6 +1,6 @@
 /** From what ranks say of themselves to the groups that can be asked: pure, over states with their age. */
 import type { Routable } from "../../routing/route.ts";
-import type { RankEndpoint } from "../../wire/rankClient.ts";
+import type { RankEndpoint } from "../../wire/rankEndpoint.ts";
 import type { RankState } from "../../wire/schema/membership.ts";
 
 /** What a rank last said of itself. */

@@ -3,7 +3,8 @@
  * are from memory and never wait.
  */
 import type { ClusterState } from "../../state/clusterState.ts";
-import type { RankClient, RankEndpoint } from "../../wire/rankClient.ts";
+import type { RankClient } from "../../wire/rankClient.ts";
+import type { RankEndpoint } from "../../wire/rankEndpoint.ts";
 import type { RankState } from "../../wire/schema/membership.ts";
 import type { FindRanks } from "./addresses.ts";
 import type { ServingGroup, Sighting } from "./groups.ts";
