@@ -6,7 +6,7 @@ import { succeeds } from "../cluster/command.ts";
 import { ensurePackages } from "../cluster/debian.ts";
 import { pythonEnv } from "../cluster/pythonEnv.ts";
 import { countJUnit, countVitest, runner } from "./report.ts";
-import { check, type Stage } from "./stage.ts";
+import { check, type Command, type Stage } from "./stage.ts";
 
 const MINUTE = 60_000;
 /** What runs beside other stages has the time that they leave. */
@@ -20,6 +20,19 @@ async function ensureRedis(): Promise<void> {
 async function ensureCompiler(): Promise<void> {
   if (!(await succeeds("cc", ["--version"]))) await ensurePackages(["gcc", "libc6-dev"]);
 }
+
+/**
+ * Tests of the engine that compute on the real model for minutes and wait for nothing but themselves, so that they
+ * may be as slow as other stages make them.
+ */
+const PATIENT_TESTS = [
+  "tests/compute/test_against_transformers.py",
+  "tests/compute/test_dense_modes.py",
+  "tests/compute/test_sequence_parallel.py",
+  "tests/compute/test_tensor_parallel.py",
+  "tests/csa/test_real_decode.py",
+  "tests/csa/test_real_text.py",
+];
 
 const beside = (stage: Stage): Stage => ({ ...stage, beside: true });
 
@@ -40,8 +53,22 @@ export function stages(root: string, reports: string): Stage[] {
   });
   // What a check knows of a file by its content, and so need not work out again.
   const kept = (name: string): string => join(cacheRoot(), "checks", name);
+  const engineTests = async (report: string, which: readonly string[]): Promise<Command> => {
+    const env = await pythonEnv();
+    return {
+      argv: [
+        ...[env.python, "-m", "pytest", "-ra", `--junitxml=${report}`],
+        // A file's tests share fixtures that are dear to make, so a file stays with one worker; the longest come first.
+        ...["-n2", "--dist=loadfile", "--no-loadscope-reorder", ...which],
+      ],
+      cwd: engine,
+      env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
+      deadlineMs: 45 * MINUTE,
+    };
+  };
   const typescriptReport = join(reports, "vitest.json");
   const pythonReport = join(reports, "pytest.xml");
+  const computeReport = join(reports, "compute.xml");
   const kernelReport = join(reports, "kernels.xml");
   const clusterReport = join(reports, "cluster.json");
   return [
@@ -76,17 +103,10 @@ export function stages(root: string, reports: string): Stage[] {
     runner("python", "the Python environment and the model", pythonReport, countJUnit, async () => {
       await ensureRedis();
       await ensureCompiler();
-      const env = await pythonEnv();
-      return {
-        argv: [
-          ...[env.python, "-m", "pytest", "-ra", `--junitxml=${pythonReport}`],
-          // A file's tests share fixtures that are dear to make, so a file stays with one worker; the longest come first.
-          ...["-n2", "--dist=loadfile", "--no-loadscope-reorder"],
-        ],
-        cwd: engine,
-        env: { CSPS_TEST_MODEL: env.modelFile, OMP_NUM_THREADS: "1" },
-        deadlineMs: 45 * MINUTE,
-      };
+      return await engineTests(
+        pythonReport,
+        PATIENT_TESTS.map((file) => `--ignore=${file}`),
+      );
     }),
     beside(
       runner("kernels", "the Python environment", kernelReport, countJUnit, async () => {
@@ -99,6 +119,12 @@ export function stages(root: string, reports: string): Stage[] {
           yields: true,
           deadlineMs: BESIDE_DEADLINE_MS,
         };
+      }),
+    ),
+    beside(
+      runner("compute", "the Python environment and the model", computeReport, countJUnit, async () => {
+        await ensureCompiler();
+        return { ...(await engineTests(computeReport, PATIENT_TESTS)), yields: true };
       }),
     ),
     runner("cluster", "a container engine and root", clusterReport, countVitest, async () => {

@@ -27,7 +27,7 @@ def keep_to_one_core() -> None:
         os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
-def on_ranks(size: int, work: Callable[[Mesh], Answer], timeout_s: float = 120) -> list[Answer]:
+def on_ranks(size: int, work: Callable[[Mesh], Answer], timeout_s: float = 600) -> list[Answer]:
     """What `work` answers on each rank of a fresh mesh. The first failure breaks the mesh and is raised."""
     store = dist.HashStore()
 
