@@ -34,12 +34,13 @@ class PoolLoad:
     def count(self, coordinates: bool) -> None:
         """Look at what is held and what waits, and tell it."""
         book, line = self._requests.book, self._requests.reservations
-        running, reserved = book.counts()
-        waiting = reserved + line.waiting
+        reserved = [request for request in book.requests.values() if request.phase == "reserved"]
+        running, waiting = len(book.requests) - len(reserved), len(reserved) + line.waiting
         held, slots = self._replica.held_pages, self._pool.slots
         self._reporter.load(running, waiting, held / max(1, slots))
         self._reporter.kept(book.ledger)
-        self.meter.queued = Queued(book.reserved_prompt_tokens() + line.waiting_prompt_tokens, line.oldest)
+        waiting_tokens = sum(request.prompt_tokens for request in reserved) + line.waiting_prompt_tokens
+        self.meter.queued = Queued(waiting_tokens, line.oldest)
         self.counters = Load(
             pages_total=slots,
             pages_free=slots - held,

@@ -6,6 +6,7 @@ The first tick of an epoch tells everything; later ones what has changed. Every 
 from __future__ import annotations
 
 from csps_engine.loop.pool_requests import PoolRequests
+from csps_engine.scheduler.tick_terms import admitted, closed_numbers, holding_of, rows_of
 from csps_engine.scheduler.ticks import Tick
 
 
@@ -35,19 +36,19 @@ class PoolTicks:
         new = line.take_new()
         sync, tell_closed = self._sync, self._sync or self._tell_closed
         self._sync = self._tell_closed = False
-        rows = book.rows(self._max_batch)
+        rows = rows_of(book, self._max_batch)
         tick = Tick(
             "decode" if rows else "idle",
             sync=sync,
             ended=requests.take_ended(),
-            held=tuple(book.holding(r) for r in (book.requests if sync else new) if r in book.requests),
-            admitted=tuple(book.unchecked()),
+            held=tuple(holding_of(book, r) for r in (book.requests if sync else new) if r in book.requests),
+            admitted=admitted(book),
             rows=rows,
             tickets=moves.tickets,
             dropped=moves.dropped,
             commits=moves.commits,
             asks_moves=moves.asks,
-            closed=book.closed_numbers() if tell_closed else None,
+            closed=closed_numbers(book) if tell_closed else None,
         )
         says = tell_closed or rows or tick.held or tick.admitted or tick.ended or line.unconfirmed or moves
         return tick if says else None

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from csps_engine.core.plan import PAGE_TOKENS, DecodeRow, Place
+from csps_engine.core.plan import PAGE_TOKENS
 from csps_engine.scheduler.page_ledger import KeyedPage, Page, PageLedger
 from csps_engine.scheduler.request import DecodeOrder, EndReason, PoolRequest, pages_for
 from csps_engine.scheduler.spread import choose_home, spread_pages
-from csps_engine.scheduler.ticks import Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,10 @@ class PoolBook:
         return self._members
 
     @property
+    def requests(self) -> Mapping[str, PoolRequest]:
+        return self._requests
+
+    @property
     def open_ranks(self) -> list[str]:
         """Ranks that new pages may go to."""
         return [rank for rank in self._members if rank not in self.closed]
@@ -79,17 +82,9 @@ class PoolBook:
         """Pages that requests could have if the pool were empty."""
         return sum(self.ledger.total_of(rank) for rank in self.open_ranks)
 
-    def closed_numbers(self) -> tuple[int, ...]:
-        """Mesh ranks of the closed members."""
-        return tuple(number for rank, number in self._mesh_numbers().items() if rank in self.closed)
-
     def emptied(self) -> frozenset[str]:
         """Closed members that hold nothing any more."""
         return frozenset(rank for rank in self._members if rank in self.closed and self.is_empty(rank))
-
-    def reserved_prompt_tokens(self) -> int:
-        """Prompt tokens of the requests that are not decoding yet."""
-        return sum(r.prompt_tokens for r in self._requests.values() if r.phase == "reserved")
 
     def free_of(self, rank_id: str) -> int:
         """Pages of a member that are neither held nor leased to a move."""
@@ -111,10 +106,6 @@ class PoolBook:
     def free_by_rank(self) -> Mapping[str, int]:
         """Pages that a reservation could have, by rank."""
         return {rank: self.ledger.free_of(rank) for rank in self.open_ranks}
-
-    @property
-    def requests(self) -> Mapping[str, PoolRequest]:
-        return self._requests
 
     def start_epoch(self, epoch: int, members: Sequence[PoolMember]) -> list[str]:
         """Take over the members of a new epoch, in mesh order. Returns the requests that lost pages.
@@ -246,38 +237,6 @@ class PoolBook:
     def next_lease_end(self) -> float | None:
         return min((r.lease_until for r in self._requests.values() if r.phase == "reserved"), default=None)
 
-    def unchecked(self) -> list[str]:
-        """Decodes that wait for every holder's word that their KV is complete."""
-        return [r.request_id for r in self._requests.values() if r.phase == "decoding" and not r.checked]
-
-    def rows(self, limit: int) -> tuple[DecodeRow, ...]:
-        """The next step: one token of each running request, the oldest requests first."""
-        numbers = self._mesh_numbers()
-        running = [r for r in self._requests.values() if r.phase == "decoding" and r.checked]
-        return tuple(
-            DecodeRow(r.request_id, numbers[r.home], r.next_token, r.position, r.order.sampling)
-            for r in running[:limit]
-            if r.order is not None
-        )
-
-    def holding(self, request_id: str) -> Holding:
-        """What every member must know of a request, by this epoch's mesh ranks."""
-        request, numbers = self._requests[request_id], self._mesh_numbers()
-        places = tuple(Place(numbers[rank], slot) for rank, slot in request.pages)
-        return Holding(
-            request_id=request_id,
-            version=request.version,
-            prompt_tokens=request.prompt_tokens,
-            home=numbers[request.home],
-            places=places,
-            shared_pages=request.shared_pages,
-        )
-
-    def counts(self) -> tuple[int, int]:
-        """(running, waiting): decoding requests, and reservations not yet decoding."""
-        decoding = sum(1 for r in self._requests.values() if r.phase == "decoding")
-        return decoding, len(self._requests) - decoding
-
     def check_integrity(self) -> None:
         """Every slot is free, leased, kept or held, by several requests only if they share it; AssertionError else."""
         self.ledger.check([request.pages for request in self._requests.values()])
@@ -288,6 +247,3 @@ class PoolBook:
             if request.home in homed:
                 homed[request.home] += 1
         return homed
-
-    def _mesh_numbers(self) -> dict[str, int]:
-        return {rank: number for number, rank in enumerate(self._members)}

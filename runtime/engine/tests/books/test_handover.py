@@ -9,6 +9,7 @@ from csps_engine.core.plan import Sampling
 from csps_engine.scheduler.handover import read_handover, write_handover
 from csps_engine.scheduler.pool_book import PoolBook, PoolMember
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest
+from csps_engine.scheduler.tick_terms import rows_of
 
 MEMBERS = [PoolMember(rank, f"{rank}-uid", 20) for rank in ("a", "b", "c")]
 
@@ -41,7 +42,7 @@ def test_a_book_survives_its_document_and_the_next_coordinator_goes_on_with_it()
     assert handed.requests[1].lease_until == 1030.0
     assert taken.start_epoch(5, MEMBERS[1:]) == []
     taken.check_integrity()
-    (row,) = taken.rows(10)
+    (row,) = rows_of(taken, 10)
     assert (row.request_id, row.token_id, row.position, row.sampling.seed) == ("decoding", 9, 301, 7)
     assert taken.free_of("b") == book.free_of("b")
 

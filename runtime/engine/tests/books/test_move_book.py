@@ -15,6 +15,7 @@ from csps_engine.scheduler.move_book import MoveBook
 from csps_engine.scheduler.pool_book import PoolBook, PoolMember
 from csps_engine.scheduler.replica import IncomingPage, Replica
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
+from csps_engine.scheduler.tick_terms import holding_of, rows_of
 from csps_engine.scheduler.ticks import Tick, tick_from_bytes
 
 PAGE = 64
@@ -157,11 +158,11 @@ class MovingPool(RuleBasedStateMachine):
         tick = Tick(
             "decode",
             ended=tuple(self.ended),
-            held=tuple(self.pool.holding(r) for r in self.new if r in self.pool.requests),
+            held=tuple(holding_of(self.pool, r) for r in self.new if r in self.pool.requests),
             tickets=tickets,
             dropped=self.moves.take_dropped(),
             commits=commits,
-            rows=self.pool.rows(100),
+            rows=rows_of(self.pool, 100),
         )
         self.ended, self.new = [], []
         tick = tick_from_bytes(tick.to_bytes())
@@ -198,7 +199,7 @@ class MovingPool(RuleBasedStateMachine):
         self.moves.epoch_ended("test", self.now)
         self.pool.start_epoch(self.epoch, members(tuple(order)))
         self.ended, self.new = [], []
-        sync = Tick("idle", sync=True, held=tuple(self.pool.holding(r) for r in self.pool.requests))
+        sync = Tick("idle", sync=True, held=tuple(holding_of(self.pool, r) for r in self.pool.requests))
         for number, rank in enumerate(self.pool.members):
             self.ranks[rank].replica.apply(sync, number)
         self.tickets = {}

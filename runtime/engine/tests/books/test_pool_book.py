@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from csps_engine.scheduler.handover import read_handover, write_handover
 from csps_engine.scheduler.pool_book import NoPages, PoolBook, PoolMember
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest
+from csps_engine.scheduler.tick_terms import admitted, holding_of, rows_of
 
 PAGES = 20
 RANKS = ("a", "b", "c")
@@ -71,7 +72,7 @@ class PoolLife(RuleBasedStateMachine):
             shareable = data.draw(st.booleans())
             self.book.begin(request.request_id, DecodeOrder(5, request.max_new_tokens, shareable=shareable))
             self.book.settle(request.request_id)
-        for row in self.book.rows(4):
+        for row in rows_of(self.book, 4):
             running = self.book.requests[row.request_id]
             assert row.position < len(running.pages) * 64
             if running.advance(7):
@@ -151,7 +152,7 @@ def test_a_holding_names_ranks_by_the_order_of_the_present_epoch() -> None:
     request = reserve(book, "r", prompt=10, new=10)
     (rank, slot) = request.pages[0]
     book.start_epoch(2, members(("c", 1), ("b", 1), ("a", 1)))
-    holding = book.holding("r")
+    holding = holding_of(book, "r")
     assert holding.places[0] == (["c", "b", "a"].index(rank), slot)
     assert holding.version == 1
 
@@ -183,10 +184,10 @@ def test_rows_are_limited_to_the_oldest_running_requests() -> None:
     for name in ("first", "second", "third"):
         reserve(book, name, prompt=10, new=10)
         book.begin(name, DecodeOrder(1, 5))
-    assert book.rows(8) == ()
-    for request_id in book.unchecked():
+    assert rows_of(book, 8) == ()
+    for request_id in admitted(book):
         book.requests[request_id].checked = True
-    assert [row.request_id for row in book.rows(2)] == ["first", "second"]
+    assert [row.request_id for row in rows_of(book, 2)] == ["first", "second"]
 
 
 @pytest.mark.parametrize(
