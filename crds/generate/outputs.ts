@@ -1,6 +1,7 @@
 /** Every generated file of the repository: path from its root → text. Nothing is read or written here. */
 import { dump } from "js-yaml";
 import { pythonModule } from "../../runtime/wire/generate/python.ts";
+import { pythonMetrics } from "../../runtime/wire/generate/pythonMetrics.ts";
 import { wireReference } from "../../runtime/wire/generate/reference.ts";
 import { customResourceDefinition, group } from "./definition.ts";
 import { kinds } from "./kinds.ts";
@@ -19,6 +20,7 @@ export function outputs(): Map<string, string> {
     // Helm installs CRDs only from a folder inside the chart.
     ...definitions.map(([name, text]): [string, string] => [`charts/csps/crds/${name}`, text]),
     ["runtime/engine/csps_engine/wire/generated.py", pythonModule()],
+    ["runtime/engine/csps_engine/wire/engine_metrics.py", pythonMetrics()],
     ["docs/reference/api.md", apiReference()],
     ["docs/reference/control-api.md", wireReference()],
     ["charts/csps/values.schema.json", valuesSchema()],

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from csps_engine.core.plan import ChoiceReport, SparseReport
+from csps_engine.wire import engine_metrics as told
+from csps_engine.wire.generated import RankState
 
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 MASS_BUCKETS = (0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 1)
@@ -119,6 +125,49 @@ class Metrics:
         self.sparse_decode_read.inc(report.read_tokens)
         self.sparse_decode_skipped.inc(report.skipped_tokens)
 
-    def text(self) -> bytes:
-        """In Prometheus' text format."""
-        return generate_latest(self.registry)
+    def text(self, state: RankState) -> bytes:
+        """In Prometheus' text format, with gauges of the rank as it is now."""
+        return generate_latest(self.registry) + generate_latest(StateGauges(state))
+
+
+class StateGauges(Collector):
+    """What /v1/state says, as gauges: made of the same message at each scrape, so that the two can't disagree."""
+
+    def __init__(self, state: RankState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        values, identity = state_values(self._state), state_identity(self._state)
+        for metric in told.ENGINE_METRICS:
+            family = GaugeMetricFamily(metric.name, metric.about, labels=metric.labels)
+            family.add_metric([identity[label] for label in metric.labels], values[metric])
+            yield family
+
+
+def state_identity(state: RankState) -> Mapping[str, str]:
+    """Labels of csps_rank_info."""
+    return {
+        "rank_id": state.rank.rank_id,
+        "incarnation": state.rank.incarnation,
+        "role": state.role,
+        "group": state.group,
+        "deployment": state.deployment,
+    }
+
+
+def state_values(state: RankState) -> Mapping[told.EngineMetric, float]:
+    """Every gauge's value; one that has nothing to tell is 0."""
+    load, coordinator = state.load, state.coordinator
+    return {
+        told.RANK_INFO: 1,
+        told.COORDINATES: coordinator is not None and coordinator.incarnation == state.rank.incarnation,
+        told.PAGES: state.pages_total,
+        told.PAGES_FREE: state.pages_free,
+        told.PAGES_HELD: state.held_pages or 0,
+        told.PAGE_TOKENS: state.page_tokens,
+        told.POOL_PAGES: state.pool_pages_total,
+        told.POOL_PAGES_FREE: state.pool_pages_free,
+        told.WAITING_PROMPT_TOKENS: load.waiting_prompt_tokens if load else 0,
+        told.RUNNING_PROMPT_TOKENS: (load.running_prompt_tokens or 0) if load else 0,
+        told.OLDEST_WAIT: load.oldest_wait_ms / 1000 if load else 0,
+    }

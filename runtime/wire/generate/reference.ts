@@ -1,4 +1,5 @@
 /** Reference of the messages in Markdown, for whoever watches the wire or writes another end of it. */
+import { type EngineMetric, engineMetrics } from "../engineMetrics.ts";
 import { wireSchemas, type WireSchema } from "./jsonSchema.ts";
 
 const header = `# Control API reference
@@ -12,7 +13,8 @@ A rank's coordinator answers \`/v1/reserve\`, \`/v1/prefill\`, \`/v1/decode\`, \
 \`POST /v1/drain\` has no body.`;
 
 export function wireReference(): string {
-  return `${[header, ...[...wireSchemas()].map(([name, schema]) => section(name, schema))].join("\n\n")}\n`;
+  const messages = [...wireSchemas()].map(([name, schema]) => section(name, schema));
+  return `${[header, ...messages, metrics()].join("\n\n")}\n`;
 }
 
 function section(name: string, schema: WireSchema): string {
@@ -31,6 +33,18 @@ function section(name: string, schema: WireSchema): string {
     `## ${name}`,
     ...about,
     ["| field | type | meaning |", "| --- | --- | --- |", ...rows].join("\n"),
+  ].join("\n\n");
+}
+
+function metrics(): string {
+  const rows = Object.values<EngineMetric>(engineMetrics).map(
+    ({ name, about, labels = [] }) =>
+      `| \`${name}\` | ${labels.map((label) => `\`${label}\``).join(", ")} | ${cell(about)} |`,
+  );
+  return [
+    "## Metrics of a rank",
+    "Gauges of `GET /metrics` that are made of one RankState at each scrape, and always there. The others count events and times.",
+    ["| metric | labels | meaning |", "| --- | --- | --- |", ...rows].join("\n"),
   ].join("\n\n");
 }
 

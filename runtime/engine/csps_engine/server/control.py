@@ -43,7 +43,8 @@ class ControlHandlers:
         return web.Response(status=200 if serving else 503, text="ok\n" if serving else f"{standing.reason}\n")
 
     async def metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._rank.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        text = self._rank.metrics.text(self._rank.state())
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def state(self, _: web.Request) -> web.Response:
         return reply(self._rank.state())

@@ -7,11 +7,25 @@ import time
 
 import pytest
 from gateway_part import GREEDY, Request, ServingError
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from rank_api import RankApi
 from rank_process import TOKEN, Group, RankProcess, pages_free, wait_for
 from tiny_model import CONTEXT, Oracle, prompt_of
 
+from csps_engine.wire import engine_metrics as metrics
+
 PAGES = 96
+
+SAID_IN_STATE = {
+    metrics.PAGES: "pagesTotal",
+    metrics.PAGES_FREE: "pagesFree",
+    metrics.PAGES_HELD: "heldPages",
+    metrics.PAGE_TOKENS: "pageTokens",
+    metrics.POOL_PAGES: "poolPagesTotal",
+    metrics.POOL_PAGES_FREE: "poolPagesFree",
+}
+"""Gauge → field of the state."""
 
 
 def all_free(decode: Group) -> bool:
@@ -25,6 +39,32 @@ def test_health_and_metrics_are_open_and_the_rest_asks_for_the_token(decode: Gro
         assert [stranger.get(path).status for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
         refused = [stranger.get("/v1/state"), stranger.post("/v1/roster", {}), stranger.get("/v1/no-such-thing")]
         assert [(answer.status, answer.body["code"]) for answer in refused] == [(401, "unauthorized")] * 3
+
+
+def test_metrics_say_what_the_state_says(prefill: Group, decode: Group) -> None:
+    pool = decode.wait_serving()
+    prefill.wait_serving()
+    wait_for(lambda: all_free(decode), pool, 5)
+    for rank in [*decode.ranks, *prefill.ranks]:
+        state, told = rank.state(), gauges(rank.api.get("/metrics").body)
+        assert told[metrics.RANK_INFO.name].labels == {
+            "rank_id": rank.rank_id,
+            "incarnation": rank.incarnation,
+            "role": rank.role,
+            "group": rank.group,
+            "deployment": state["deployment"],
+        }
+        assert told[metrics.COORDINATES.name].value == (state["coordinator"]["rankId"] == rank.rank_id)
+        for metric, field in SAID_IN_STATE.items():
+            assert told[metric.name].value == state[field]
+
+
+def gauges(text: str) -> dict[str, Sample]:
+    """Those of the operator, each there once."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = [sample for sample in samples if sample.name in {metric.name for metric in metrics.ENGINE_METRICS}]
+    assert sorted(sample.name for sample in found) == sorted(metric.name for metric in metrics.ENGINE_METRICS)
+    return {sample.name: sample for sample in found}
 
 
 def test_the_model_is_described(decode: Group) -> None:
