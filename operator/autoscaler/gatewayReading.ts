@@ -2,6 +2,7 @@
 import { demandMetrics, type PromptStage } from "../../runtime/wire/demandMetrics.ts";
 import type { Buckets, ClassReading, GatewayReading } from "../planning/autoscaling/reading.ts";
 import { type MetricSamples, parseMetricText } from "./metricText.ts";
+import { checked, type Labels, matches, valueOf } from "./metricValue.ts";
 
 export interface ReadingOf {
   readonly pod: string;
@@ -42,14 +43,6 @@ export function gatewayReading(text: string, { pod, podUid, atMs, classes }: Rea
   };
 }
 
-type Labels = Readonly<Record<string, string>>;
-
-function valueOf(samples: MetricSamples, name: string, labels: Labels): number {
-  const found = samples.get(name)?.find((one) => matches(one.labels, labels));
-  if (found === undefined) throw new Error(`${nameOf(name, labels)} is missing`);
-  return checked(found.value, name, labels);
-}
-
 function bucketsOf(samples: MetricSamples, name: string, labels: Labels): Buckets {
   return (samples.get(`${name}_bucket`) ?? [])
     .filter((one) => matches(one.labels, labels))
@@ -58,19 +51,4 @@ function bucketsOf(samples: MetricSamples, name: string, labels: Labels): Bucket
       count: checked(value, `${name}_bucket`, labels),
     }))
     .sort((a, b) => a.upTo - b.upTo);
-}
-
-/** Every one of these is a count or a sum of counts. */
-function checked(value: number, name: string, labels: Labels): number {
-  if (Number.isFinite(value) && value >= 0) return value;
-  throw new Error(`${nameOf(name, labels)} is ${value}, which can't be true`);
-}
-
-function matches(own: Labels, wanted: Labels): boolean {
-  return Object.entries(wanted).every(([key, value]) => own[key] === value);
-}
-
-function nameOf(name: string, labels: Labels): string {
-  const inner = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
-  return inner.length === 0 ? name : `${name}{${inner.join(",")}}`;
 }

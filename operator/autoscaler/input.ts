@@ -1,6 +1,5 @@
 /** From looks to the planner's input. Takes what was seen into the memory. */
 import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
-import type { RankState } from "../../runtime/wire/schema/membership.ts";
 import type { CSPSDeployment } from "../kube/object.ts";
 import { demandOf, isIdle, promptTokensPerSecond } from "../planning/autoscaling/demand.ts";
 import { learn, type ModelFacts, notYetLearned, profileOf } from "../planning/autoscaling/learn.ts";
@@ -10,6 +9,8 @@ import { type GatewayReading, growthOf } from "../planning/autoscaling/reading.t
 import type { Demand, ScalingInput, Size } from "../planning/scaling/decision.ts";
 import { sparseAt } from "../planning/scaling/sparsity.ts";
 import type { AutoscalerContext } from "./context.ts";
+import type { EngineReading } from "./engineReading.ts";
+import { liveContextTokens } from "./liveContext.ts";
 import { type DeploymentMemory, keepReading } from "./memory.ts";
 import type { Look } from "./observe.ts";
 import { pendingRanks } from "./pending.ts";
@@ -27,7 +28,10 @@ export function scalingInput(context: AutoscalerContext, subject: Subject, look:
   takeIn(subject, look, nowMs);
   const policy = scalingPolicy(spec);
   const byPod = look.gateways.map(({ metadata }) => memory.readings.get(metadata.uid) ?? []);
-  const fresh = byPod.filter((readings) => nowMs - (readings.at(-1)?.atMs ?? 0) <= policy.maxSampleAgeMs);
+  const isFresh = (one: { readonly atMs: number } | undefined): boolean =>
+    nowMs - (one?.atMs ?? 0) <= policy.maxSampleAgeMs;
+  const fresh = byPod.filter((readings) => isFresh(readings.at(-1)));
+  const engines = [...memory.engines.values()].filter(isFresh);
   const known = look.gateways.length > 0 && fresh.length >= Math.ceil(look.gateways.length * quorum);
   const pendingPods = pendingRanks(context, deployment, current);
   noteLead(memory, pendingPods, nowMs);
@@ -39,9 +43,9 @@ export function scalingInput(context: AutoscalerContext, subject: Subject, look:
     cost: profileOf(memory.learned, facts),
     current,
     pendingPods,
-    expectedPods: look.gateways.length + look.asked,
-    samples: samplesOf(look, fresh, nowMs),
-    demand: known ? demandNow(subject, look, fresh) : undefined,
+    expectedPods: look.gateways.length + look.ranks.length,
+    samples: samplesOf(fresh, engines),
+    demand: known ? demandNow(subject, look, { byPod: fresh, engines }) : undefined,
     memory: memory.planner,
     uncalibrated: uncalibrated(memory),
     store: look.store,
@@ -74,14 +78,16 @@ function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number
   // Of the last step only: a window that reaches far back would keep an idle deployment awake for its length.
   const lastTwo = [...memory.readings.values()].map((readings) => readings.slice(-2));
   if (!isIdle(lastTwo)) memory.askedMs = nowMs;
-  const holder = look.states.find(({ role, pagesTotal }) => role === "decode" && pagesTotal > 0);
-  if (holder !== undefined) memory.kvTokensOfRank = holder.pagesTotal * holder.pageTokens;
-  const facts = modelFacts({ spec, memory, ...subject });
-  memory.learned = learn(memory.learned, facts, look.states.map(reportsOf));
+  takeInEngines(memory, look);
+  const holder = look.engines.find(({ role, pages }) => role === "decode" && pages.total > 0);
+  if (holder !== undefined) memory.kvTokensOfRank = holder.pages.total * holder.pageTokens;
+  memory.learned = learn(memory.learned, modelFacts({ spec, memory, ...subject }), look.reports);
 }
 
-function reportsOf({ rank, load }: RankState) {
-  return { incarnation: rank.incarnation, prefills: load?.prefills ?? [], decodes: load?.decodes ?? [] };
+function takeInEngines({ engines }: DeploymentMemory, look: Look): void {
+  for (const reading of look.engines) engines.set(reading.podUid, reading);
+  const present = new Set(look.ranks.map(({ uid }) => uid));
+  for (const uid of [...engines.keys()]) if (!present.has(uid)) engines.delete(uid);
 }
 
 function modelFacts({ spec, memory }: Pick<Subject, "spec" | "memory">): ModelFacts {
@@ -99,22 +105,24 @@ function uncalibrated({ learned, kvTokensOfRank }: DeploymentMemory): string | u
 }
 
 function demandNow(
-  { spec, memory }: Subject,
+  { spec, memory, current }: Subject,
   look: Look,
-  byPod: readonly (readonly GatewayReading[])[],
+  {
+    byPod,
+    engines,
+  }: {
+    readonly byPod: readonly (readonly GatewayReading[])[];
+    readonly engines: readonly EngineReading[];
+  },
 ): Demand | undefined {
-  const pools = look.states.filter(
-    ({ role, coordinator, rank }) => role === "decode" && coordinator?.rankId === rank.rankId,
-  );
-  const pages = pools.reduce(
-    (sum, { poolPagesTotal, poolPagesFree }) => sum + poolPagesTotal - poolPagesFree,
-    0,
-  );
+  const pooled = current.decodeRanks > 0 && look.decodeRanks > 0;
+  const live = pooled ? liveContextTokens(engines) : 0;
+  if (live === undefined) return undefined;
   const demand = demandOf({
     classes: scalingPolicy(spec).classes,
     byPod,
     gateways: look.gateways.length,
-    liveContextTokens: pages * (pools[0]?.pageTokens ?? 0),
+    liveContextTokens: live,
   });
   if (demand === undefined) return undefined;
   const { leadSeconds, outlook } = memory;
@@ -123,15 +131,11 @@ function demandNow(
 }
 
 function samplesOf(
-  look: Look,
   fresh: readonly (readonly GatewayReading[])[],
-  nowMs: number,
+  engines: readonly EngineReading[],
 ): ScalingInput["samples"] {
   const gateways = fresh.flatMap((readings) => readings.at(-1) ?? []);
-  return [
-    ...gateways.map(({ podUid, atMs }) => ({ podUid, atMs: Math.round(atMs) })),
-    ...look.states.map(({ rank }) => ({ podUid: rank.incarnation, atMs: Math.round(nowMs) })),
-  ];
+  return [...gateways, ...engines].map(({ podUid, atMs }) => ({ podUid, atMs: Math.round(atMs) }));
 }
 
 /** Measures how long ranks that were asked for take to serve: that far ahead arrivals are predicted. */

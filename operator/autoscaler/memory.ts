@@ -4,10 +4,13 @@ import { type Learned, nothingLearned } from "../planning/autoscaling/learn.ts";
 import { noOutlook, type Outlook } from "../planning/autoscaling/outlook.ts";
 import type { GatewayReading } from "../planning/autoscaling/reading.ts";
 import { noMemory, type ScalingMemory } from "../planning/scaling/decision.ts";
+import type { EngineReading } from "./engineReading.ts";
 
 export interface DeploymentMemory {
   /** By pod uid, oldest first: those of the window and the one before it. */
   readonly readings: Map<string, readonly GatewayReading[]>;
+  /** Of ranks by pod uid: the last. */
+  readonly engines: Map<string, EngineReading>;
   learned: Learned;
   outlook: Outlook;
   /** Last known, for the time when no decode rank runs. */
@@ -35,6 +38,7 @@ export class ScalingMemories {
     if (known !== undefined) return known;
     const fresh: DeploymentMemory = {
       readings: new Map(),
+      engines: new Map(),
       learned: nothingLearned,
       outlook: noOutlook(nowMs),
       kvTokensOfRank: 0,

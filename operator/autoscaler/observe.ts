@@ -1,30 +1,29 @@
-/** Looks at one deployment: metrics of its gateways and states of its ranks, all at once and with deadlines. */
-import type { RankState } from "../../runtime/wire/schema/membership.ts";
+/** Looks at one deployment: metrics of its gateways and ranks, all at once and with deadlines. */
 import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
 import type { CSPSDeployment, Pod } from "../kube/object.ts";
 import type { GatewayReading } from "../planning/autoscaling/reading.ts";
-import type { StoreTrouble } from "../planning/scaling/decision.ts";
+import type { RankPod } from "../planning/gang/observed.ts";
 import { podRuns } from "../planning/gang/roster.ts";
+import type { StoreTrouble } from "../planning/scaling/decision.ts";
 import { podIndex } from "../ranks/context.ts";
-import { rankRef } from "../ranks/engines.ts";
 import { childName, gatewayPort, labelKey } from "../ranks/names.ts";
 import { isOver, rankPodView } from "../ranks/podView.ts";
 import type { AutoscalerContext } from "./context.ts";
 import { gatewayReading } from "./gatewayReading.ts";
 import { lookAtStore } from "./lookAtStore.ts";
+import { type RankLook, readRanks } from "./readRanks.ts";
+import { scrape, whyUnread } from "./scrape.ts";
 
 const deadlineMs = 3_000;
-/** Metrics of a gateway are some tens of kilobytes. */
-const mostCharacters = 4_000_000;
 
-export interface Look {
+export interface Look extends Omit<RankLook, "failures"> {
   readonly gateways: readonly Pod[];
   readonly readings: readonly GatewayReading[];
-  /** States of ranks that answered as their pod's present incarnation. */
-  readonly states: readonly RankState[];
-  /** Rank pods that were asked. */
-  readonly asked: number;
-  /** Sentences, one for each gateway that could not be read. */
+  /** Pods of ranks that run, and so were asked. */
+  readonly ranks: readonly RankPod[];
+  /** How many of them decode. */
+  readonly decodeRanks: number;
+  /** Sentences, one for each gateway and rank that could not be read. */
   readonly failures: readonly string[];
   /** Undefined: the state store takes this leader's writes. */
   readonly store: StoreTrouble | undefined;
@@ -43,20 +42,28 @@ export async function lookAt(
   const pods = context.pods
     .byIndex(podIndex.deployment, `${namespace}/${name}`)
     .filter((pod) => pod.metadata.deletionTimestamp === undefined && !isOver(pod));
-  const byRole = (...roles: readonly string[]): Pod[] =>
-    pods.filter((pod) => roles.includes(pod.metadata.labels?.[labelKey.role] ?? ""));
+  const byRole = (role: string): Pod[] => pods.filter((pod) => pod.metadata.labels?.[labelKey.role] === role);
   const gateways = byRole("gateway").filter(isReady);
-  const ranks = byRole("prefill", "decode");
-  const [read, states, store] = await Promise.all([
+  const sources = { node: (node: string) => context.nodes.get(node), nowMs: context.steadyMs() };
+  const running = (role: string): RankPod[] =>
+    byRole(role)
+      .map((pod) => rankPodView(pod, sources))
+      .filter(podRuns);
+  const decoding = running("decode");
+  const ranks = [...running("prefill"), ...decoding];
+  const secret = childName.controlToken(name);
+  const [read, { failures, ...engines }, store] = await Promise.all([
     Promise.all(gateways.map((pod) => readGateway(context, pod, asked))),
-    askRanks(context, ranks, { namespace, secret: childName.controlToken(name), signal: asked.signal }),
+    askRanks(context, ranks, { namespace, secret, signal: asked.signal }),
     lookAtStore(context, deployment),
   ]);
   return {
     gateways,
     readings: read.filter((one) => typeof one !== "string"),
-    failures: read.filter((one) => typeof one === "string"),
-    ...states,
+    ranks,
+    decodeRanks: decoding.length,
+    ...engines,
+    failures: [...read.filter((one) => typeof one === "string"), ...failures],
     store,
   };
 }
@@ -68,43 +75,22 @@ async function readGateway(
 ): Promise<GatewayReading | string> {
   const { name, uid } = pod.metadata;
   try {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
-    const response = await fetch(`http://${hostOf(pod)}:${gatewayPort}/metrics`, { signal: limit });
-    const text = await response.text();
-    if (!response.ok) return `gateway ${name} answered ${response.status}`;
-    if (text.length > mostCharacters) return `gateway ${name} answered ${text.length} characters`;
+    const target = { address: pod.status?.podIP ?? "", port: gatewayPort };
+    const text = await scrape(target, { deadlineMs, signal });
     return gatewayReading(text, { pod: name, podUid: uid, atMs: context.steadyMs(), classes });
   } catch (error) {
-    return `gateway ${name}: ${error instanceof Error ? error.message : String(error)}`;
+    return `gateway ${name}: ${whyUnread(error)}`;
   }
-}
-
-function hostOf(pod: Pod): string {
-  const address = pod.status?.podIP ?? "";
-  return address.includes(":") ? `[${address}]` : address;
 }
 
 async function askRanks(
   context: AutoscalerContext,
-  pods: readonly Pod[],
+  ranks: readonly RankPod[],
   at: { readonly namespace: string; readonly secret: string; readonly signal: AbortSignal },
-): Promise<Pick<Look, "states" | "asked">> {
-  const sources = { node: (node: string) => context.nodes.get(node), nowMs: context.steadyMs() };
-  const running = pods.map((pod) => rankPodView(pod, sources)).filter(podRuns);
-  if (running.length === 0) return { states: [], asked: 0 };
+): Promise<RankLook> {
+  if (ranks.length === 0) return { engines: [], reports: [], failures: [] };
   const client = await context.rankClients.of(at.namespace, at.secret);
-  const answers = await Promise.all(
-    running.map(async (pod) => {
-      try {
-        const state = await client.state(rankRef(pod), { deadlineMs, signal: at.signal });
-        return state.rank.incarnation === pod.uid ? [state] : [];
-      } catch {
-        // Counted by its absence.
-        return [];
-      }
-    }),
-  );
-  return { states: answers.flat(), asked: running.length };
+  return readRanks(ranks, { client, deadlineMs, signal: at.signal, nowMs: () => context.steadyMs() });
 }
 
 function isReady(pod: Pod): boolean {

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type RedisServer, startRedisServer } from "../../runtime/state/testing/redisServer.ts";
 import { demandMetrics } from "../../runtime/wire/demandMetrics.ts";
+import { engineMetrics } from "../../runtime/wire/engineMetrics.ts";
 import type { RankLoad } from "../../runtime/wire/schema/load.ts";
 import { create, remove } from "../kube/apply.ts";
 import { type CSPSDeployment, ownedBy } from "../kube/object.ts";
@@ -244,8 +245,8 @@ async function serveMetric(source: string, series: string): Promise<ChildProcess
 }
 
 describe("Advise", { timeout: 60_000 }, () => {
-  it("says what it would do and does nothing", async () => {
-    await world.applyDeployment(namespace, aSpec({ mode: "Advise" }));
+  it("says what it would do and does nothing, and what it can't see", async () => {
+    await world.applyDeployment(namespace, aSpec({ mode: "Advise", maxSampleAgeSeconds: 5 }));
     const door = await gateway();
     await untilReason("Steady");
     door.load(4);
@@ -258,6 +259,11 @@ describe("Advise", { timeout: 60_000 }, () => {
     expect(status?.scale).toBeUndefined();
     expect(status?.decisions?.[0]?.choice).toMatch(/^advice: ScaleUp/);
     expect(await counts()).toBe("1 groups, 1 ranks");
+
+    // How full the pool is can't be known, and is not taken for empty.
+    for (const { lies } of world.kubelet.ranks) lies.set(engineMetrics.poolPagesFree.name, "NaN");
+    const blind = await untilReason("MetricsMissing");
+    expect(blind).toMatch(/^False: advice only: .*rank m-decode-0: csps_pool_kv_pages_free is NaN/);
   });
 });
 

@@ -1,5 +1,6 @@
 /** Ranks played by the test: real HTTP servers that speak the control API and form epochs among themselves. */
 import http from "node:http";
+import { engineMetrics } from "../../../runtime/wire/engineMetrics.ts";
 import type { RankRef } from "../../../runtime/wire/schema/identity.ts";
 import {
   roster,
@@ -33,6 +34,8 @@ export class FakeRank {
   pool: FakePool | undefined;
   /** Overrides what it says of itself. */
   readonly says: Partial<RankState> = {};
+  /** Replaces what its metrics would say, by name. */
+  readonly lies = new Map<string, string>();
   /** Every roster that it was sent and took. */
   readonly rosters: Roster[] = [];
   /** Requests that carried another token than this are refused. */
@@ -45,6 +48,11 @@ export class FakeRank {
     this.#token = token;
     this.#joined = joined;
     this.#server = http.createServer((request, response) => {
+      // Open to whoever scrapes.
+      if (request.url === "/metrics") {
+        response.writeHead(200, { "content-type": "text/plain" }).end(this.#metrics());
+        return;
+      }
       void this.#answer(request).then(([status, body]) => {
         response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
       });
@@ -124,6 +132,19 @@ export class FakeRank {
     return [200, this.#state()];
   }
 
+  #metrics(): string {
+    const state = this.#state();
+    const { rank, role, group, deployment } = state;
+    const labels = { rank_id: rank.rankId, incarnation: rank.incarnation, role, group, deployment };
+    const identity = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
+    const lines = Object.entries(gaugesOf(state)).map(([key, value]) => {
+      const { name } = engineMetrics[key as keyof typeof engineMetrics];
+      const own = key === "rankInfo" ? `{${identity.join(",")}}` : "";
+      return `${name}${own} ${this.lies.get(name) ?? value}`;
+    });
+    return `${lines.join("\n")}\n`;
+  }
+
   #state(): RankState {
     return {
       rank: this.ref,
@@ -152,6 +173,24 @@ export class FakeRank {
       ...this.says,
     };
   }
+}
+
+/** The same as the engine makes of its state. */
+function gaugesOf(state: RankState): Readonly<Record<keyof typeof engineMetrics, number>> {
+  const { load } = state;
+  return {
+    rankInfo: 1,
+    coordinates: state.coordinator?.incarnation === state.rank.incarnation ? 1 : 0,
+    pages: state.pagesTotal,
+    pagesFree: state.pagesFree,
+    pagesHeld: state.heldPages ?? 0,
+    pageTokens: state.pageTokens,
+    poolPages: state.poolPagesTotal,
+    poolPagesFree: state.poolPagesFree,
+    waitingPromptTokens: load?.waitingPromptTokens ?? 0,
+    runningPromptTokens: load?.runningPromptTokens ?? 0,
+    oldestWait: (load?.oldestWaitMs ?? 0) / 1000,
+  };
 }
 
 /**

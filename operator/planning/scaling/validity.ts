@@ -28,7 +28,9 @@ const checks: readonly Check[] = [
       ? because("PodsPending", `${pendingPods} pods of the last change do not run yet`)
       : undefined,
   ({ demand }) =>
-    demand === undefined ? because("MetricsMissing", "no arrivals or queues could be read") : undefined,
+    demand === undefined
+      ? because("MetricsMissing", "arrivals, queues or the KV in use could not be read")
+      : undefined,
   ({ nowMs, samples, expectedPods, policy }) => {
     const fresh = new Set(
       samples
