@@ -164,7 +164,7 @@ function standInProfile(facts: ModelFacts): CostProfile {
   // A token more than the pages hold: shares and roundings must not take one away.
   const memoryBytes = (bytes / facts.tensorDegree + kvBytesPerToken(model)) / usableShare;
   const hardware = { ...standIn, gpu: { ...standIn.gpu, memoryBytes } };
-  return deriveProfile(model, hardware, facts.tensorDegree);
+  return { ...deriveProfile(model, hardware, facts.tensorDegree), linksInLaw: true };
 }
 
 const shares = { fixed: 0.2, linear: 0.7, quadratic: 0.1 };

@@ -20,6 +20,8 @@ export interface CostProfile {
   /** auto: per degree, the exchange that moves fewer bytes. */
   readonly mode: "auto" | PrefillMode;
   readonly law: PrefillLaw;
+  /** The law was measured with what links take in it, and nobody knows how much of it that is. */
+  readonly linksInLaw?: true;
   /** Attention of prompts that are long enough and spread over ranks; without it all of it is dense. */
   readonly sparse?: SparsePrefill;
 }

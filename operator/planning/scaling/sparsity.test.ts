@@ -1,5 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Hardware } from "../cost/hardware.ts";
+import { h100Nodes } from "../cost/gpus.ts";
+import { llama8b } from "../cost/modelShape.ts";
+import { deriveProfile } from "../cost/profile.ts";
 import type { Demand, ScalingDecision, ScalingPolicy } from "./decision.ts";
 import { planScaling, replay } from "./plan.ts";
 import { costAt, highestLevel } from "./sparsity.ts";
@@ -21,6 +25,10 @@ function load(perSecond: number): Demand {
     ],
     decode: aDecode({ arrivalsPerSecond: 0.1 }),
   });
+}
+function withLinks(hardware: Hardware, bytesPerSecond: number): Hardware {
+  const link = { name: "any", bytesPerSecond, ringBytesPerSecond: bytesPerSecond, latencySeconds: 0 };
+  return { ...hardware, nodeLink: link, networkLink: link };
 }
 const levelOf = ({ memory }: ScalingDecision) => memory.sparsity?.level ?? 0;
 const ranksOf = ({ size }: ScalingDecision) => size.groups * size.groupSize;
@@ -99,6 +107,32 @@ describe("sparsity as a knob", () => {
     const long = aDemand({ classes: [aClass("huge", 200_000, 4_000)], decode: aDecode() });
     const at = (demand: Demand) => levelOf(planScaling(anInput({ current, policy: full, demand })));
     expect([at(short), at(long)]).toEqual([0, highestLevel(full)]);
+  });
+
+  it("leaves it to ranks whether it pays where links' time is not known, but for prompts that none would thin", () => {
+    const derived = deriveProfile(llama8b, h100Nodes, 1);
+    // As of slow links: all that was measured grows with the length, and choosing blocks seems to cost more than it saves.
+    const law = { ...derived.law, secondsPerToken: 1e-3, secondsPerTokenSquared: 0 };
+    const cost = { ...derived, hardware: withLinks(derived.hardware, 1e15), law };
+    const groups = { min: 1, max: 1 };
+    const at = (tokens: number, groupSize: number, measured: object) =>
+      levelOf(
+        planScaling(
+          anInput({
+            cost: { ...cost, ...measured },
+            current: { ...current, groupSize },
+            policy: aPolicy({ sparse }, { groupSizes: [groupSize], groups }),
+            demand: aDemand({ classes: [aClass("one", tokens, 40)], decode: aDecode() }),
+          }),
+        ),
+      );
+    expect(at(4_000, 8, {})).toBe(0);
+    const unknown = { linksInLaw: true };
+    expect([at(4_000, 8, unknown), at(4_000, 1, unknown), at(2_000, 8, unknown)]).toEqual([
+      highestLevel(policy),
+      0,
+      0,
+    ]);
   });
 
   it("says so, and leaves prompts exact where the deployment has no such knob", () => {

@@ -2,7 +2,7 @@
  * Sparse attention as a knob: prompts of the longest classes are thinned first, as they gain most. Level 0 is exact, the
  * highest level the deployment's cap; what engines hold as their quality floor holds at each.
  *
- *   gaining     where no prompt that comes is foreseen to be faster for it, the level is 0
+ *   gaining     where no prompt that comes may be faster for it, the level is 0
  *   growing     no rank is added while the present ones hold the load at the cap; when some are, the cap stays
  *   else        at once the least level at which the ranks hold every signal
  *   lowering    to the largest level wished for in the window, each with room to spare
@@ -75,11 +75,18 @@ export function planSparsity(input: ScalingInput, demand: Demand, size: Size): S
   return { level, aboveTokens: denseUpTo(policy, level), memory: { level, wishes } };
 }
 
-/** Whether some prompts that come are faster for being thinned as far as the cap goes. On one rank none are. */
+/**
+ * Whether some prompts that come may be faster for being thinned as far as the cap goes; on one rank none are. What is saved
+ * on links can't be foreseen where their time is part of the law: there ranks, which measure their links, keep a prompt exact
+ * for which thinning does not pay.
+ */
 function gains(input: ScalingInput, demand: Demand, { groupSize }: Size): boolean {
-  const [exact, thinned] = [costAt(input, 0), costAt(input, highestLevel(input.policy))];
+  const most = highestLevel(input.policy);
+  const [exact, thinned] = [costAt(input, 0), costAt(input, most)];
+  const exactUpTo = denseUpTo(input.policy, most) ?? Infinity;
   return demand.classes.some(({ arrivalsPerSecond, queued, p90Tokens }) => {
     if (arrivalsPerSecond === 0 && queued === 0) return false;
+    if (input.cost.linksInLaw === true) return groupSize > 1 && p90Tokens > exactUpTo;
     return prefillSeconds(thinned, p90Tokens, groupSize) < prefillSeconds(exact, p90Tokens, groupSize);
   });
 }
