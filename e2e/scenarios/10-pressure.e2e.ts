@@ -24,6 +24,7 @@ const RANKS = `csps.io/deployment=${NAME},csps.io/role=prefill`;
 const LINK_KILOBYTES = 6_000;
 const MIN_TOKENS = 512;
 const FLOOR_PERCENT = 95;
+const WINDOW_SECONDS = 10;
 /** Gateways read the degree table every five seconds. */
 const TABLE_READ_MS = 6_000;
 /** Of some 1,500 tokens. */
@@ -95,7 +96,12 @@ beforeAll(async () => {
     },
     autoscaling: {
       ...{ mode: "Enforce", groups: { max: 2 } },
-      ...{ intervalSeconds: 2, windowSeconds: 10, stabilizationSeconds: 40, queueDrainSeconds: 5 },
+      ...{
+        intervalSeconds: 2,
+        windowSeconds: WINDOW_SECONDS,
+        stabilizationSeconds: 40,
+        queueDrainSeconds: 5,
+      },
     },
   });
   await untilSize(NAME, ONE, 3 * MINUTE);
@@ -116,10 +122,13 @@ test(
     const tell = (what: string): void => {
       console.log(`   ${what} after ${Math.round((Date.now() - began) / 1000)} s`);
     };
-    // What the autoscaler learns the cost of a prompt from: of several lengths, and each alone, or their times would say
-    // nothing of what a longer one takes.
-    for (const words of [160, 60, 320, 110, 240])
+    // What the autoscaler learns the cost of a prompt from: of several lengths, each alone, and one to a window, or ranks
+    // would be added for these.
+    for (const words of [160, 60, 320]) {
       await complete(door.url, MODEL, { prompt: `${words}: ${story(words)}`, maxTokens: 2 }, MINUTE);
+      await sleep(WINDOW_SECONDS * 1000);
+    }
+    await untilSize(NAME, ONE, 2 * MINUTE);
     expect(await table()).toBe("short: dense, long: dense");
 
     // More than one group holds; it finds its own prompt exact, as that came before the decision.
