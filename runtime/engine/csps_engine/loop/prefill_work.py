@@ -8,56 +8,30 @@ rank's pages were acknowledged by their holders; ranks compute other prompts mea
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from csps_engine.comm.mesh import Mesh
-from csps_engine.comm.part import part_of
 from csps_engine.core.kvshape import KvShape
-from csps_engine.core.plan import PrefillJob, PrefillMode
-from csps_engine.csa.settings import CsaSettings
 from csps_engine.loop.epoch_work import Epoch, Load
-from csps_engine.loop.first_tokens import FirstToken, share_first_tokens
 from csps_engine.loop.gathering import gather_numbers
 from csps_engine.loop.load_meter import LoadMeter
 from csps_engine.loop.prefill_book import Passes, PrefillBook
 from csps_engine.loop.prefill_costs import PrefillCosts
+from csps_engine.loop.prefill_policy import PrefillPolicy
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_reporter import PrefillReporter
-from csps_engine.loop.prefill_run import COMPUTING, DONE, RankRun, Standing, of_rank, standings
-from csps_engine.loop.prefix_reuse import beginning_of
-from csps_engine.loop.prompt_pass import PromptPass
+from csps_engine.loop.prefill_run import DONE
+from csps_engine.loop.rank_runs import Heard, RankRuns
 from csps_engine.loop.reports import PostEvents
 from csps_engine.metrics import Metrics
-from csps_engine.model.config import ModelError
 from csps_engine.model.llama import Llama
-from csps_engine.pipeline.cost import FixedPieces
-from csps_engine.pipeline.mode import ModeError
-from csps_engine.pipeline.prefill import DEFAULT_CSA, PrefillRunner
 from csps_engine.refusal import refuse
-from csps_engine.scheduler.ticks import PrefillOrder, Tick
-from csps_engine.transfer.push_sink import PushSink
+from csps_engine.scheduler.ticks import Tick
 from csps_engine.transfer.transport import Access
-from csps_engine.wire.generated import Reservation
 
 PASS_TOKENS = {"cpu": 64, "cuda": 512}
 """With fewer tokens a pass is bound by reading weights, so that short prompts are worth computing together."""
-POLL_SECONDS = 0.05
-"""How long a tick waits for the pool when nothing is left to compute."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillPolicy:
-    """How a group computes prompts whose requests don't say."""
-
-    mode: PrefillMode = "auto"
-    sparse: CsaSettings | None = None
-    """None: attention is exact."""
-    layer_limit_seconds: float = math.inf
-    """Longer than this no part of the group may be at one layer, for the others wait for it in every tick."""
 
 
 class PrefillWork:
@@ -66,17 +40,11 @@ class PrefillWork:
     def __init__(
         self, model: Llama, policy: PrefillPolicy, shape: KvShape, access: Access, metrics: Metrics, post: PostEvents
     ) -> None:
-        self._model = model
-        self._policy = policy
-        self._shape = shape
-        self._access = access
-        self._metrics = metrics
         self._reporter = PrefillReporter(metrics, post)
         self._costs = PrefillCosts(model, policy.mode, policy.sparse)
         passes = Passes(PASS_TOKENS.get(model.device.type, 0), sparse=policy.mode != "allToAll")
         self._book = PrefillBook(self._costs, model.config.layers, policy.layer_limit_seconds, passes)
-        self._runs: dict[str, RankRun] = {}
-        """The same ones, in the same order, on every rank."""
+        self._runs = RankRuns(model, policy, shape, access, metrics)
         self._epoch: Epoch | None = None
         self._mesh: Mesh | None = None
         self._fresh = False
@@ -164,9 +132,7 @@ class PrefillWork:
             mesh.barrier()
 
     def end_epoch(self, reason: str) -> None:
-        for run in self._runs.values():
-            run.close()
-        self._runs = {}
+        self._runs.end_epoch()
         for prompt in self._book.forget():
             self._reporter.failed(
                 prompt.task.request_id, "epoch_broken", f"the epoch ended during the prefill: {reason}"
@@ -180,92 +146,29 @@ class PrefillWork:
         self._count()
 
     def _slice(self, tick: Tick, mesh: Mesh) -> None:
-        for request_id in tick.ended:
-            self._forget(request_id)
-        self._begin(tick.orders, mesh)
+        runs = self._runs
+        runs.leave(tick.ended)
+        runs.begin(tick.orders, mesh)
         self.load = self._load()
-        for advance in tick.advances:
-            self._runs[advance.request_id].advance(advance.layers)
-        runs = list(self._runs.values())
-        for run in runs:
-            if run.in_pass:
-                run.advance(0)
         if not runs:
             mesh.barrier()
             return
-        wait = 0.0 if tick.advances else POLL_SECONDS / len(runs)
-        reports = [number for run in runs for number in run.report(wait)]
-        found = standings(gather_numbers(mesh, reports, of_rank), len(runs))
-        computed = [run for run, at in zip(runs, found, strict=True) if at.state < COMPUTING and not run.told]
-        first_tokens = share_first_tokens(mesh, computed) if computed else {}
-        for run in computed:
-            run.told = True
-            if run.result is not None and run.result.sparse is not None:
-                self._metrics.sparse_prefill(run.result.sparse)
-        by_name = {run.order.request_id: at for run, at in zip(runs, found, strict=True)}
-        self._hear(tick, by_name, first_tokens)
-        for request_id, at in by_name.items():
-            if at.state == DONE or at.failure is not None:
-                self._forget(request_id)
+        heard = runs.go_on(tick.advances, mesh)
+        self._hear(tick, heard)
+        runs.leave(heard.over)
 
-    def _begin(self, orders: Sequence[PrefillOrder], mesh: Mesh) -> None:
-        """Those of one pass come one after another, behind the one that they joined."""
-        for first in orders:
-            if first.joined:
-                continue
-            mates = [first, *(order for order in orders if order.joined == first.request_id)]
-            if mesh.rank not in first.ranks:
-                self._runs |= {order.request_id: RankRun(order) for order in mates}
-            elif len(mates) == 1:
-                self._runs[first.request_id] = self._begin_one(first, mesh)
-            else:
-                self._runs |= self._begin_pass(mates)
-
-    def _begin_pass(self, orders: Sequence[PrefillOrder]) -> dict[str, RankRun]:
-        now = time.monotonic()
-        reservations = [Reservation.model_validate_json(order.reservation) for order in orders]
-        sinks = [
-            PushSink(reservation, self._shape, self._access, now + order.budget_ms / 1000)
-            for order, reservation in zip(orders, reservations, strict=True)
-        ]
-        runs = [RankRun(order, sink) for order, sink in zip(orders, sinks, strict=True)]
-        jobs = [PrefillJob(order.request_id, order.token_ids, order.sampling) for order in orders]
-        for run, member in zip(runs, PromptPass(self._model, jobs, sinks).members(), strict=True):
-            run.begin(member)
-        return {run.order.request_id: run for run in runs}
-
-    def _begin_one(self, order: PrefillOrder, mesh: Mesh) -> RankRun:
-        deadline = time.monotonic() + order.budget_ms / 1000
-        reservation = Reservation.model_validate_json(order.reservation)
-        beginning = beginning_of(order, reservation, self._shape, self._access, deadline)
-        sink = PushSink(reservation, self._shape, self._access, deadline, beginning)
-        job = PrefillJob(order.request_id, order.token_ids, order.sampling, self._policy.mode, order.attention)
-        part, csa = part_of(mesh, order.ranks), self._policy.sparse or DEFAULT_CSA
-        run = RankRun(order, sink, beginning)
-        try:
-            run.begin(PrefillRunner(self._model, part, csa, FixedPieces(order.pieces)).begin(job, sink, beginning))
-        except (ModeError, ModelError) as error:
-            run.refuse(error)
-        return run
-
-    def _forget(self, request_id: str) -> None:
-        run = self._runs.pop(request_id, None)
-        if run is not None:
-            run.close()
-            self._metrics.kv_pushed.inc(run.acknowledged_bytes)
-
-    def _hear(self, tick: Tick, found: dict[str, Standing], tokens: dict[str, FirstToken]) -> None:
+    def _hear(self, tick: Tick, heard: Heard) -> None:
         """Coordinator: tell clients how far their prompts are; elsewhere the book is empty."""
         running, reporter = self._book.running, self._reporter
-        self._book.heard(tick, found)
+        self._book.heard(tick, heard.standings)
         for advance in tick.advances:
             if advance.request_id in running:
                 reporter.progressed(running[advance.request_id])
-        for request_id, at in found.items():
+        for request_id, at in heard.standings.items():
             prompt = running.get(request_id)
             if prompt is None:
                 continue
-            prompt.first_token = tokens.get(request_id, prompt.first_token)
+            prompt.first_token = heard.first_tokens.get(request_id, prompt.first_token)
             if at.failure is not None:
                 del running[request_id]
                 refused = at.failure == "bad_request"

@@ -15,7 +15,8 @@ from csps_engine.kv.pool import KvPool
 from csps_engine.loop.move_work import MoveWork
 from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.loop.pool_work import HandOver, PoolParts, PoolWork
-from csps_engine.loop.prefill_work import PrefillPolicy, PrefillWork
+from csps_engine.loop.prefill_policy import PrefillPolicy
+from csps_engine.loop.prefill_work import PrefillWork
 from csps_engine.loop.reports import NO_REPORTS, PostEvents, ShardReports, TakeOver
 from csps_engine.metrics import Metrics
 from csps_engine.model.llama import Llama
