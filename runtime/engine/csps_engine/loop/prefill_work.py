@@ -156,6 +156,7 @@ class PrefillWork:
         heard = runs.go_on(tick.advances, mesh)
         self._hear(tick, heard)
         runs.leave(heard.over)
+        self._count()
 
     def _hear(self, tick: Tick, heard: Heard) -> None:
         """Coordinator: tell clients how far their prompts are; elsewhere the book is empty."""
@@ -179,7 +180,6 @@ class PrefillWork:
             elif at.state == DONE and self._epoch is not None:
                 del running[request_id]
                 reporter.succeeded(prompt, self._epoch, at.kv_bytes)
-        self._count()
 
     def _open_ranks(self, epoch: Epoch) -> list[int]:
         """Ranks that new prompts may begin on; all, when every one of them will leave."""
