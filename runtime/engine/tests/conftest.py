@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Memory that nothing was written to is NaN in every test, not what happens to lie there: whoever reads it is found.
 torch.use_deterministic_algorithms(True, warn_only=True)
+
+# How long an example takes says how busy the machine is, and fails no test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 LONG = (
     "test_against_transformers.py",

@@ -47,7 +47,6 @@ def situation_of(seed: int) -> tuple[list[Waiting], Group]:
     return waiting, Group(tuple(open_ranks), tuple(underway), seconds, chance.choice([0.0, 0.5]))
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_no_rank_is_in_two_prompts_at_once_unless_it_computes_both_alone_in_a_short_line(seed: int) -> None:
     waiting, group = situation_of(seed)
@@ -73,7 +72,6 @@ def test_no_rank_is_in_two_prompts_at_once_unless_it_computes_both_alone_in_a_sh
             shared.update(start.ranks)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_a_prompt_never_takes_more_ranks_than_are_wanted_for_it(seed: int) -> None:
     waiting, group = situation_of(seed)
@@ -81,7 +79,6 @@ def test_a_prompt_never_takes_more_ranks_than_are_wanted_for_it(seed: int) -> No
     assert all(1 <= len(start.ranks) <= wanted[start.request_id] for start in assign(waiting, group))
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_something_begins_when_every_rank_is_free(seed: int) -> None:
     waiting, group = situation_of(seed)
@@ -89,7 +86,7 @@ def test_something_begins_when_every_rank_is_free(seed: int) -> None:
     assert bool(assign(waiting, idle)) == bool(waiting)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 5), st.floats(0.2, 0.5), st.integers(4_000, 10_000), st.sampled_from([math.inf, 0.5, 3.0]))
 def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(
     ranks: int, gap: float, tokens: int, objective: float
@@ -118,7 +115,6 @@ def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(
         now = min([arrivals * gap, *(end for end, _ in running)])
 
 
-@settings(deadline=None)
 @given(seeds, st.sampled_from([Objective(1000.0, 0.0), Objective(1000.0, 900.0), Objective(0.001, 0.002)]))
 def test_objectives_change_nothing_while_all_prompts_keep_them_or_all_are_late(seed: int, alike: Objective) -> None:
     waiting, group = yielding(seed)
@@ -197,7 +193,6 @@ def yielding(seed: int) -> tuple[list[Waiting], Group]:
     return waiting, dataclasses.replace(group, underway=underway, pass_tokens=chance.choice([0, 64, 700]))
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_prompts_go_before_much_longer_ones_alone_and_delay_them_by_what_they_may(seed: int) -> None:
     waiting, group = yielding(seed)
@@ -214,7 +209,6 @@ def test_prompts_go_before_much_longer_ones_alone_and_delay_them_by_what_they_ma
         passed.update(start.ranks)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_prompts_of_one_pass_are_on_one_rank_and_not_more_than_it_takes(seed: int) -> None:
     waiting, group = yielding(seed)

@@ -264,7 +264,7 @@ class MovingPool(RuleBasedStateMachine):
         self.ended.append(request_id)
 
 
-MovingPool.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+MovingPool.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestMovingPool = MovingPool.TestCase
 
 

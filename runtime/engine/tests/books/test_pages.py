@@ -76,7 +76,7 @@ def test_the_rank_that_is_scanned_more_gets_less() -> None:
     assert abs(owners.count("idle") - 30) <= 4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 8), st.lists(st.integers(500, 16_000), min_size=32, max_size=32), st.integers(0, 4_000))
 def test_a_batch_of_mixed_lengths_is_scanned_evenly_at_every_length_of_the_answers(
     ranks: int, prompts: list[int], answer: int

@@ -132,7 +132,7 @@ class PoolLife(RuleBasedStateMachine):
                 assert keys[page] == key
 
 
-PoolLife.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+PoolLife.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestPoolLife = PoolLife.TestCase
 
 

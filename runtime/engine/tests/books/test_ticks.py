@@ -50,7 +50,7 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Tick)])
 def test_every_member_reads_what_the_coordinator_wrote(field: str) -> None:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(FIELDS[field])
     def check(value: object) -> None:
         tick = Tick(**{"kind": "idle", field: value})
@@ -59,7 +59,7 @@ def test_every_member_reads_what_the_coordinator_wrote(field: str) -> None:
     check()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(orders, orders)
 def test_orders_that_differ_in_any_field_are_not_told_alike(one: PrefillOrder, other: PrefillOrder) -> None:
     for field in fields(PrefillOrder):

@@ -29,7 +29,7 @@ def assert_same(one: Partial, other: Partial) -> None:
 heads = st.sampled_from([(1, 1), (3, 3), (9, 3), (8, 2), (6, 1)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), tokens=st.integers(1, 70), keys=st.integers(1, 150), heads=heads)
 def test_attention_over_all_keys_equals_the_written_out_form(
     seed: int, tokens: int, keys: int, heads: tuple[int, int]
@@ -38,7 +38,7 @@ def test_attention_over_all_keys_equals_the_written_out_form(
     assert_same(attend(q, k, v, causal=False), attend_reference(q, k, v, causal=False))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), tokens=st.integers(1, 300), heads=heads)
 def test_causal_attention_equals_the_written_out_form(seed: int, tokens: int, heads: tuple[int, int]) -> None:
     q, k, v = qkv(seed, tokens, tokens, *heads)
@@ -66,7 +66,7 @@ def test_no_queries_or_no_keys_give_nothing() -> None:
     assert (none.out == 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     cuts=st.lists(st.integers(0, 90), min_size=1, max_size=5),
@@ -87,7 +87,7 @@ def test_any_split_of_the_keys_merged_in_any_order_gives_the_whole(
     assert_same(merge_many(torch.stack([p.out for p in parts]), torch.stack([p.lse for p in parts])), whole)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31))
 def test_merge_is_associative_and_commutative(seed: int) -> None:
     q, k, v = qkv(seed, 4, 60, 4, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rank_threads import on_ranks
 from tiny_llama import random_llama
@@ -55,7 +55,6 @@ speed = st.floats(1e6, 1e12)
 delay = st.floats(1e-6, 1e-1)
 
 
-@settings(deadline=None)
 @given(
     st.builds(Speeds, speed, speed, speed, delay, delay),
     st.integers(1, 20_000),

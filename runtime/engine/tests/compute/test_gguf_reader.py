@@ -118,7 +118,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         GgufFile(tmp_path / "empty.gguf")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(small: Path, tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(small.read_bytes())

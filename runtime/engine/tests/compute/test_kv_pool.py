@@ -34,7 +34,7 @@ def read_back(pool: KvPool, layer: int, pages: list[Run]) -> tuple[Tensor, Tenso
     return torch.cat([k for k, _ in blocks], 1), torch.cat([v for _, v in blocks], 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(slots=st.permutations(range(SLOTS)), length=st.integers(1, SLOTS * 64), seed=st.integers(0, 1000))
 def test_what_is_written_to_strewn_pages_is_read_back_in_order(slots: list[int], length: int, seed: int) -> None:
     pool = KvPool(SHAPE, SLOTS)

@@ -34,7 +34,7 @@ class KnownBeginning:
         return k[:, : self.tokens], v[:, : self.tokens]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     heads=st.sampled_from(sorted(MODELS)),
     pages=st.integers(1, 8),

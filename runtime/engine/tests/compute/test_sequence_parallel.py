@@ -23,7 +23,7 @@ def prompt_of(tokens: int, seed: int) -> tuple[int, ...]:
     return tuple(torch.randint(0, 61, (tokens,), generator=torch.Generator().manual_seed(seed)).tolist())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(heads=HEADS, tokens=st.integers(1, 900), ranks=st.integers(2, 6), seed=st.integers(0, 1000))
 def test_prefill_gives_the_same_logits_and_kv_whatever_the_degree(
     heads: tuple[int, int], tokens: int, ranks: int, seed: int
@@ -39,7 +39,7 @@ def test_prefill_gives_the_same_logits_and_kv_whatever_the_degree(
                 torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     heads=HEADS,
     lengths=st.lists(st.integers(1, 300), min_size=1, max_size=4),

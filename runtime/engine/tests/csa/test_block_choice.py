@@ -43,7 +43,7 @@ def held(seed: int) -> HeldBlocks:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), heads=HEADS, scale=st.floats(0.1, 50))
 def test_scores_are_those_of_prefill_and_no_block_weighs_more_than_its_bound(
     seed: int, heads: tuple[int, int], scale: float
@@ -66,7 +66,7 @@ def test_scores_are_those_of_prefill_and_no_block_weighs_more_than_its_bound(
     assert torch.isneginf(scores.expected[2, :, EACH:]).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), heads=HEADS, below=st.floats(0, 20))
 def test_blocks_over_the_floor_and_pages_read_always_are_listed_and_the_rest_is_bounded(
     seed: int, heads: tuple[int, int], below: float

@@ -77,7 +77,7 @@ def step(
     return on_ranks(ranks, run), places
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     heads=HEADS,
     lengths=st.lists(st.integers(1, 900), min_size=1, max_size=4),
@@ -96,7 +96,7 @@ def test_where_nothing_is_left_out_tokens_are_those_of_dense_decode(
         assert report.covered == pytest.approx(1, abs=1e-5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     heads=HEADS,
     lengths=st.lists(st.integers(1, 1200), min_size=1, max_size=4),

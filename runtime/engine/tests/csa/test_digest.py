@@ -15,7 +15,7 @@ cases = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**cases)
 def test_no_key_is_outside_its_blocks_limits(seed: int, tokens: int, block: int, scale: float) -> None:
     k = torch.randn(3, tokens, 8, generator=torch.Generator().manual_seed(seed)) * scale
@@ -28,7 +28,7 @@ def test_no_key_is_outside_its_blocks_limits(seed: int, tokens: int, block: int,
         assert (high[start // block].unsqueeze(1) >= part).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**cases)
 def test_a_vote_is_at_least_the_best_score_over_what_is_held(seed: int, tokens: int, block: int, scale: float) -> None:
     draw = torch.Generator().manual_seed(seed)

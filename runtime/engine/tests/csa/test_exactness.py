@@ -24,7 +24,7 @@ from csps_engine.csa.worth import Tiles
 TOLERANCE = 1e-5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     tokens=st.integers(1, 700),
     ranks=st.integers(2, 5),

@@ -22,7 +22,7 @@ def shares(*rows: list[float]) -> torch.Tensor:
     return torch.log(share / (1 - share.sum(1, keepdim=True)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), block=st.sampled_from([1, 8, 32, 64]), scale=st.sampled_from([0.1, 1.0, 5.0]))
 def test_a_weight_is_never_expected_above_the_bound_of_the_rounded_keys(seed: int, block: int, scale: float) -> None:
     draw = torch.Generator().manual_seed(seed)

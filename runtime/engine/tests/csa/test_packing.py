@@ -13,7 +13,7 @@ from csps_engine.csa.digest import digest, limits
 from csps_engine.csa.packing import EightBit, Plain, row_bytes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     tokens=st.integers(1, 100),

@@ -97,7 +97,7 @@ def still_serves(port: Port) -> None:
     assert port.written() <= {5}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(header=damaged(HEADER))
 @example(header=json.dumps({**HEADER, "layer": 10**9}).encode())
 @example(header=json.dumps({**HEADER, "layer": -1}).encode())
@@ -118,7 +118,7 @@ def test_a_damaged_frame_gets_one_refusal_or_ends_the_connection(port: Port, hea
     still_serves(port)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hello=damaged({"token": "token"}))
 @example(hello=b'{"token":"\\ud800"}')
 @example(hello=b"[" * 200_000)
@@ -128,7 +128,7 @@ def test_a_damaged_hello_is_refused_or_ends_the_connection(port: Port, hello: by
     still_serves(port)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cut=st.integers(1, 2**14))
 def test_a_frame_cut_short_anywhere_stores_nothing_and_ends_the_connection(port: Port, cut: int) -> None:
     whole = b"".join((framed(HELLO), framed(json.dumps({**HEADER, "layer": 1}).encode()), PAYLOAD))
@@ -138,7 +138,7 @@ def test_a_frame_cut_short_anywhere_stores_nothing_and_ends_the_connection(port:
     still_serves(port)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(length=st.sampled_from([4 * 2**20 + 1, 2**31, 2**32 - 1]))
 def test_a_length_beyond_bounds_takes_no_memory(port: Port, length: int) -> None:
     assert port.send(framed(HELLO), struct.pack(">I", length)) in ([], [{}])

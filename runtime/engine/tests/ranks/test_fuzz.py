@@ -48,7 +48,7 @@ def check(answer: Answer) -> None:
 
 
 def bombard(rank: RankProcess, path: str, message: dict[str, Any]) -> None:
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=60, database=None)
     @given(body=damaged(message))
     def one(body: bytes) -> None:
         answer = rank.api.post(path, body)
