@@ -87,6 +87,7 @@ class Standing:
         """Return when something changed, or after `seconds`."""
         self.changed.clear()
         try:
-            await asyncio.wait_for(self.changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
         except TimeoutError:
             return

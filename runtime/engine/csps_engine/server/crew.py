@@ -98,8 +98,10 @@ class Crew:
             return await reader.readline()
         # In two halves: if this process itself was stopped, the first may end although there is something to read.
         with suppress(TimeoutError):
-            return await asyncio.wait_for(reader.readline(), self._silence_seconds / 2)
-        return await asyncio.wait_for(reader.readline(), self._silence_seconds / 2)
+            async with asyncio.timeout(self._silence_seconds / 2):
+                return await reader.readline()
+        async with asyncio.timeout(self._silence_seconds / 2):
+            return await reader.readline()
 
     @staticmethod
     def _hear(said: dict[str, Any], who: str, ready: asyncio.Future[None]) -> None:

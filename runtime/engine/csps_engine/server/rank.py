@@ -95,7 +95,8 @@ class Rank:
         """Run on the engine thread between two ticks; raises what it raises."""
         future = asyncio.wrap_future(self.engine_inbox().call(function))
         try:
-            return await asyncio.wait_for(future, CALL_SECONDS)
+            async with asyncio.timeout(CALL_SECONDS):
+                return await future
         except TimeoutError:
             raise refuse("deadline_exceeded", f"the engine was busy for {CALL_SECONDS:.0f} s", 1000) from None
 

@@ -90,7 +90,8 @@ class StatePublisher:
             self._wake.clear()
             if not self._unpublished or self._away:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, next_report - time.monotonic()))
+                    async with asyncio.timeout(max(0.0, next_report - time.monotonic())):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from redis import Redis
 
 from csps_engine.config import EngineConfig, read_config
@@ -26,7 +27,7 @@ KEYS = "csps:{ns/chat}:"
 class RedisProcess:
     def __init__(self, folder: Path, *options: str) -> None:
         self._options = options
-        self.port = free_port()
+        self.port = free_ports()
         self._folder = folder
         self.client = Redis(port=self.port, decode_responses=True)
         self.start()
@@ -60,16 +61,6 @@ class SentinelProcess(RedisProcess):
     def _place(self) -> list[str]:
         file = str(self._folder / "sentinel.conf")
         return [file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-
-
-def free_port() -> int:
-    """Below 55,536, for a cluster's bus listens 10,000 above its port."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
-            return port
 
 
 @pytest.fixture
@@ -229,7 +220,7 @@ def test_a_redis_behind_tls_is_written_to_by_a_limited_user(config: EngineConfig
     certify = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*certify, *name, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    port = free_port()
+    port = free_ports()
     files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
     tls = ["--tls-port", str(port), "--tls-auth-clients", "no", *map(str, files)]
     server = RedisProcess(tmp_path, *tls)

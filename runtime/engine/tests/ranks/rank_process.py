@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_ports
 from nursery import Nursery
 from rank_api import RankApi
 
@@ -29,19 +29,6 @@ class Place:
     nursery: Nursery
     anew: bool = False
     """Ranks start as in a pod, from nothing."""
-
-
-def free_ports(count: int = 1) -> int:
-    """The first of so many ports in a row."""
-    while True:
-        with ExitStack() as probes:
-            first = probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + count):
-                    probes.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return int(first)
 
 
 class RankProcess:
