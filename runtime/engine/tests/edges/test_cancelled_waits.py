@@ -44,10 +44,17 @@ def test_a_crew_is_closed_while_a_process_says_something(turns: int) -> None:
         say(ready=True)
         await crew.ready()
         await asyncio.sleep(0.01)
-        say(alive=True)
+        talking = asyncio.ensure_future(talk())
         await turn_the_loop(turns)
-        async with asyncio.timeout(5):
-            await crew.close()
+        closing = asyncio.ensure_future(crew.close())
+        await asyncio.wait([closing], timeout=2)
+        talking.cancel()
+        assert closing.done()
+
+    async def talk() -> None:
+        while True:
+            say(alive=True)
+            await asyncio.sleep(0.05)
 
     def say(**document: object) -> None:
         theirs.sendall(json.dumps(document).encode() + b"\n")
