@@ -149,7 +149,7 @@ class PrefillWork:
         runs = self._runs
         runs.leave(tick.ended)
         runs.begin(tick.orders, mesh)
-        self.load = self._load()
+        self._count()
         if not runs:
             mesh.barrier()
             return
@@ -188,13 +188,10 @@ class PrefillWork:
         return stay or list(range(len(members)))
 
     def _count(self) -> None:
-        self.load = self._load()
-        running_tokens = sum(len(prompt.task.token_ids) for prompt in self._book.running.values())
-        self._reporter.load(self.load.running, running_tokens, self._book.queue)
-
-    def _load(self) -> Load:
         running = max(len(self._book.running), len(self._runs))
-        return Load(running=running, waiting=len(self._book.queue), emptied=self._emptied())
+        self.load = Load(running=running, waiting=len(self._book.queue), emptied=self._emptied())
+        running_tokens = sum(len(prompt.task.token_ids) for prompt in self._book.running.values())
+        self._reporter.load(running, running_tokens, self._book.queue)
 
     def _emptied(self) -> frozenset[str]:
         """Who computes and pushes nothing can go; the coordinator once nothing waits here."""

@@ -19,6 +19,7 @@ from csps_engine.refusal import refuse
 from csps_engine.scheduler.move import Move, MoveAsk, MoveCommit, MovePhase, MoveProgress, MoveTicket
 from csps_engine.scheduler.pool_book import PoolBook
 from csps_engine.scheduler.request import PoolRequest, pages_for
+from csps_engine.scheduler.tick_terms import mesh_numbers
 
 KEPT_SECONDS = 600.0
 KEPT_MOVES = 4096
@@ -118,7 +119,7 @@ class MoveBook:
 
     def take_tickets(self, now: float) -> tuple[MoveTicket, ...]:
         """Moves that the members don't know yet."""
-        numbers = {rank: number for number, rank in enumerate(self._pool.members)}
+        numbers = mesh_numbers(self._pool)
         untold, self._untold = self._untold, []
         return tuple(
             MoveTicket(

@@ -12,7 +12,7 @@ from csps_engine.scheduler.ticks import Holding
 
 def holding_of(book: PoolBook, request_id: str) -> Holding:
     """What every member must know of a request."""
-    request, numbers = book.requests[request_id], _numbers(book)
+    request, numbers = book.requests[request_id], mesh_numbers(book)
     places = tuple(Place(numbers[rank], slot) for rank, slot in request.pages)
     return Holding(
         request_id=request_id,
@@ -31,7 +31,7 @@ def admitted(book: PoolBook) -> tuple[str, ...]:
 
 def rows_of(book: PoolBook, limit: int) -> tuple[DecodeRow, ...]:
     """The next step: one token of each running request, the oldest requests first."""
-    numbers = _numbers(book)
+    numbers = mesh_numbers(book)
     running = [r for r in book.requests.values() if r.settled]
     return tuple(
         DecodeRow(r.request_id, numbers[r.home], r.next_token, r.position, r.order.sampling)
@@ -42,8 +42,9 @@ def rows_of(book: PoolBook, limit: int) -> tuple[DecodeRow, ...]:
 
 def closed_numbers(book: PoolBook) -> tuple[int, ...]:
     """The members that drain."""
-    return tuple(number for rank, number in _numbers(book).items() if rank in book.closed)
+    return tuple(number for rank, number in mesh_numbers(book).items() if rank in book.closed)
 
 
-def _numbers(book: PoolBook) -> dict[str, int]:
+def mesh_numbers(book: PoolBook) -> dict[str, int]:
+    """By rankId, of this epoch."""
     return {rank: number for number, rank in enumerate(book.members)}
