@@ -45,25 +45,34 @@ const shape = z.object({
 let door: Forward;
 let fastLinks: () => Promise<void>;
 
+type Status = z.infer<typeof shape>["status"];
+
+async function statusNow(): Promise<Status> {
+  return (await get(shape, "cspsdeployment", NAME, "-n", world.namespace)).status;
+}
+
 /** By class, as `short: dense, long: auto`. */
-async function table(): Promise<string> {
-  const { status } = await get(shape, "cspsdeployment", NAME, "-n", world.namespace);
-  return status.scale.degrees.map(({ name, attention }) => `${name}: ${attention}`).join(", ");
+function tableOf({ scale }: Status): string {
+  return scale.degrees.map(({ name, attention }) => `${name}: ${attention}`).join(", ");
 }
 
 /** Decisions on counts, newest first. */
-async function choices(only: { readonly changed: boolean }): Promise<string[]> {
-  const { status } = await get(shape, "cspsdeployment", NAME, "-n", world.namespace);
-  return status.decisions
-    .filter(({ subject, changed }) => subject === `scaling of ${NAME}` && (changed || !only.changed))
+function scalings({ decisions }: Status): Status["decisions"] {
+  return decisions.filter(({ subject }) => subject === `scaling of ${NAME}`);
+}
+
+/** Those that changed something, as sentences. */
+async function changes(): Promise<string[]> {
+  return scalings(await statusNow())
+    .filter(({ changed }) => changed)
     .map(({ choice }) => choice);
 }
 
 async function untilTable(wanted: string, deadlineMs: number): Promise<void> {
   await eventually(`the table to say ${wanted}`, deadlineMs, async () => {
-    const said = await table();
-    const [last] = await choices({ changed: false });
-    demand(said === wanted, `${said}; ${last}`);
+    const status = await statusNow();
+    const said = tableOf(status);
+    demand(said === wanted, `${said}; ${scalings(status)[0]?.choice}`);
   });
   await sleep(TABLE_READ_MS);
 }
@@ -129,13 +138,13 @@ test(
       await sleep(WINDOW_SECONDS * 1000);
     }
     await untilSize(NAME, ONE, 2 * MINUTE);
-    expect(await table()).toBe("short: dense, long: dense");
+    expect(tableOf(await statusNow())).toBe("short: dense, long: dense");
 
     // More than one group holds; it finds its own prompt exact, as that came before the decision.
     const first = askLong("First");
     await untilTable("short: dense, long: auto", MINUTE);
     tell("raised and told");
-    const [raised] = await choices({ changed: true });
+    const [raised] = await changes();
     expect(raised).toContain("ScaleUp: ");
     expect(raised).toContain(`attention of prompts above ${MIN_TOKENS - 1} tokens is sparse`);
     await first;
@@ -152,7 +161,7 @@ test(
     tell("lowered and told");
     await untilSize(NAME, ONE, 2 * MINUTE);
     tell("ranks given up");
-    const shrunk = (await choices({ changed: true })).find((choice) => choice.includes("ScaleDown: "));
+    const shrunk = (await changes()).find((choice) => choice.includes("ScaleDown: "));
     expect(shrunk).toBeDefined();
     expect(shrunk).not.toContain("sparse");
     const before = await sparseCounters(STAYING);

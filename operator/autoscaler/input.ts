@@ -72,22 +72,27 @@ function takeIn({ spec, memory, ...subject }: Subject, look: Look, nowMs: number
       sum.squaredTokens += one.squared;
     }
   }
-  const present = new Set(look.gateways.map(({ metadata }) => metadata.uid));
-  for (const uid of [...memory.readings.keys()]) if (!present.has(uid)) memory.readings.delete(uid);
+  forgetOthers(
+    memory.readings,
+    look.gateways.map(({ metadata }) => metadata.uid),
+  );
   memory.outlook = lookedAt(memory.outlook, sum, nowMs);
   // Of the last step only: a window that reaches far back would keep an idle deployment awake for its length.
   const lastTwo = [...memory.readings.values()].map((readings) => readings.slice(-2));
   if (!isIdle(lastTwo)) memory.askedMs = nowMs;
-  takeInEngines(memory, look);
+  for (const reading of look.engines) memory.engines.set(reading.podUid, reading);
+  forgetOthers(
+    memory.engines,
+    look.ranks.map(({ uid }) => uid),
+  );
   const holder = look.engines.find(({ role, pages }) => role === "decode" && pages.total > 0);
   if (holder !== undefined) memory.kvTokensOfRank = holder.pages.total * holder.pageTokens;
   memory.learned = learn(memory.learned, modelFacts({ spec, memory, ...subject }), look.reports);
 }
 
-function takeInEngines({ engines }: DeploymentMemory, look: Look): void {
-  for (const reading of look.engines) engines.set(reading.podUid, reading);
-  const present = new Set(look.ranks.map(({ uid }) => uid));
-  for (const uid of [...engines.keys()]) if (!present.has(uid)) engines.delete(uid);
+/** What was read of pods that are gone. */
+function forgetOthers(byPod: Map<string, unknown>, present: readonly string[]): void {
+  for (const uid of [...byPod.keys()]) if (!present.includes(uid)) byPod.delete(uid);
 }
 
 function modelFacts({ spec, memory }: Pick<Subject, "spec" | "memory">): ModelFacts {

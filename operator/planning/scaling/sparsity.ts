@@ -82,13 +82,16 @@ export function planSparsity(input: ScalingInput, demand: Demand, size: Size): S
  */
 function gains(input: ScalingInput, demand: Demand, { groupSize }: Size): boolean {
   const most = highestLevel(input.policy);
+  const coming = demand.classes.filter((one) => one.arrivalsPerSecond > 0 || one.queued > 0);
+  if (input.cost.linksInLaw === true) {
+    const exactUpTo = denseUpTo(input.policy, most) ?? Infinity;
+    return groupSize > 1 && coming.some(({ p90Tokens }) => p90Tokens > exactUpTo);
+  }
   const [exact, thinned] = [costAt(input, 0), costAt(input, most)];
-  const exactUpTo = denseUpTo(input.policy, most) ?? Infinity;
-  return demand.classes.some(({ arrivalsPerSecond, queued, p90Tokens }) => {
-    if (arrivalsPerSecond === 0 && queued === 0) return false;
-    if (input.cost.linksInLaw === true) return groupSize > 1 && p90Tokens > exactUpTo;
-    return prefillSeconds(thinned, p90Tokens, groupSize) < prefillSeconds(exact, p90Tokens, groupSize);
-  });
+  return coming.some(
+    ({ p90Tokens }) =>
+      prefillSeconds(thinned, p90Tokens, groupSize) < prefillSeconds(exact, p90Tokens, groupSize),
+  );
 }
 
 function leastLevel(
