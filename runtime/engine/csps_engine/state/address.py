@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 
 Kind = Literal["server", "sentinel", "cluster"]
 
@@ -81,8 +83,13 @@ def parse_address(text: str) -> RedisAddress:
 
 
 def connect(address: RedisAddress, ca_file: str | None, seconds: float, connect_seconds: float) -> Redis | RedisCluster:
-    """A client that connects with its first command; every read and write ends within `seconds`."""
+    """A client that connects with its first command; every read and write ends within `seconds`.
+
+    It tries nothing twice by itself: of a command whose first answer was lost, the second answer tells another story,
+    as of a report that Redis has taken for a new rank's and then knows.
+    """
     shared: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": connect_seconds}
+    shared["retry"] = Retry(NoBackoff(), 0)
     if address.tls:
         shared |= {"ssl": True, "ssl_ca_certs": ca_file}
     user: dict[str, Any] = {"username": address.username, "password": address.password}

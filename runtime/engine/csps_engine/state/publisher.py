@@ -1,8 +1,9 @@
 """Publishes a rank's report every two seconds, and the shard maps of its pool's requests as they change.
 
-Best effort: a write has 200 ms, and the first one over a new connection the time that TLS and Sentinels take. When
-Redis is away, writes are dropped and counted. When it is back, or when the answer to a report says that Redis has
-forgotten this rank, everything that is held is published again, so nothing is ever replayed from a backlog.
+Best effort: a write has half a second, and the first one over a new connection the time that TLS and Sentinels take.
+When Redis is away, writes are dropped and counted, and it is asked again soon at first, for often no more than a
+connection broke, then ever less often. When it is back, or when the answer to a report says that Redis has forgotten
+this rank, everything that is held is published again, so nothing is ever replayed from a backlog.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ REPORT_LIVES_MS = 10_000
 MAP_LIVES_MS = 3_600_000
 REFRESH_SECONDS = MAP_LIVES_MS / 2000
 """A request may live longer than its map."""
-WRITE_SECONDS = 0.2
+RETRY_SECONDS = 0.25
+"""After the first failure; twice as long after each further one, up to REPORT_SECONDS."""
+WRITE_SECONDS = 0.5
+"""Nothing waits for a write. A busy rank may not get to an answer that has come for some of this."""
 CONNECT_SECONDS = 2.0
 """Sentinels are asked first, and a handshake of TLS takes processor time, which a busy rank has little of."""
 
@@ -56,6 +60,8 @@ class StatePublisher:
         self._wake = asyncio.Event()
         self._client: Redis | RedisCluster | None = None
         self._away = True
+        self._next_report = 0.0
+        self._retry_seconds = RETRY_SECONDS
         self.token_bytes = 0
         """Bytes of KV of one token over all layers; 0 until the model is loaded."""
 
@@ -77,23 +83,26 @@ class StatePublisher:
         """Until cancelled. Returns at once when no Redis is configured."""
         if not self._verbs:
             return
-        next_report = 0.0
         next_refresh = time.monotonic() + REFRESH_SECONDS
         while True:
             if time.monotonic() >= next_refresh:
                 next_refresh = time.monotonic() + REFRESH_SECONDS
                 self._unpublished |= self._maps.keys()
-            if time.monotonic() >= next_report:
-                next_report = time.monotonic() + REPORT_SECONDS
+            if time.monotonic() >= self._next_report:
+                self._next_report = time.monotonic() + REPORT_SECONDS
                 await self._report()
             await self._publish_maps()
             self._wake.clear()
-            if not self._unpublished or self._away:
-                try:
-                    async with asyncio.timeout(max(0.0, next_report - time.monotonic())):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            if self._away:
+                self._next_report = time.monotonic() + self._retry_seconds
+                self._retry_seconds = min(2 * self._retry_seconds, REPORT_SECONDS)
+            else:
+                self._retry_seconds = RETRY_SECONDS
+            try:
+                async with asyncio.timeout(max(0.0, self._next_report - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
 
     def _note(self, request_id: str, shard_map: dict[str, Any] | None) -> None:
         if shard_map is None:

@@ -3,153 +3,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from free_ports import free_ports
-from redis import Redis
+from publishing import KEYS, RedisProcess, SentinelProcess, play, request, until
 
-from csps_engine.config import EngineConfig, read_config
+from csps_engine.config import EngineConfig
 from csps_engine.metrics import Metrics
-from csps_engine.scheduler.request import PoolRequest
 from csps_engine.state.publisher import StatePublisher
 from csps_engine.state.verbs import read_verb
-from csps_engine.wire.generated import RankState
-
-KEYS = "csps:{ns/chat}:"
-
-
-class RedisProcess:
-    def __init__(self, folder: Path, *options: str) -> None:
-        self._options = options
-        self.port = free_ports()
-        self._folder = folder
-        self.client = Redis(port=self.port, decode_responses=True)
-        self.start()
-
-    def start(self) -> None:
-        program = shutil.which("redis-server")
-        assert program is not None, "redis-server is needed on PATH"
-        self._process = subprocess.Popen(
-            [program, *self._place(), *self._options],
-            stdout=subprocess.DEVNULL,
-        )
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError("redis-server did not start")
-
-    def _place(self) -> list[str]:
-        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait(5)
-
-
-class SentinelProcess(RedisProcess):
-    """By the `sentinel.conf` of its folder, which it writes to itself."""
-
-    def _place(self) -> list[str]:
-        file = str(self._folder / "sentinel.conf")
-        return [file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    process = RedisProcess(tmp_path)
-    yield process
-    process.client.close()
-    process.stop()
-
-
-@pytest.fixture
-def config(tmp_path: Path, redis: RedisProcess) -> EngineConfig:
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "url").write_text(f"redis://127.0.0.1:{redis.port}/0\n")
-    return read_config(
-        {
-            "CSPS_NAMESPACE": "ns",
-            "CSPS_DEPLOYMENT": "chat",
-            "CSPS_GROUP": "chat-decode",
-            "CSPS_ROLE": "decode",
-            "CSPS_RANK_ID": "chat-decode-0",
-            "CSPS_INCARNATION": "uid",
-            "CSPS_ADDRESS": "127.0.0.1",
-            "CSPS_CONTROL_TOKEN_FILE": str(tmp_path / "token"),
-            "CSPS_REDIS_URL_FILE": str(tmp_path / "url"),
-            "CSPS_MODEL_PATH": str(tmp_path),
-            "CSPS_MODEL_NAME": "m",
-            "CSPS_CONTEXT_LENGTH": "100",
-        }
-    )
-
-
-def state_of(config: EngineConfig) -> RankState:
-    return RankState(
-        rank=config.rank,
-        role="decode",
-        deployment="chat",
-        group="chat-decode",
-        phase="serving",
-        reason="",
-        fence=1,
-        generation=1,
-        epoch=4,
-        epoch_members=["chat-decode-0"],
-        coordinator=config.rank,
-        model="m",
-        kv_format="f",
-        context_length=100,
-        page_tokens=64,
-        pages_total=10,
-        pages_free=7,
-        pool_pages_total=10,
-        pool_pages_free=7,
-        running=1,
-        waiting=0,
-        last_break="",
-    )
-
-
-def request(name: str) -> PoolRequest:
-    pages = [("chat-decode-0", 3), ("chat-decode-0", 4), ("chat-decode-1", 0)]
-    return PoolRequest(name, 4, 130, 20, pages, "chat-decode-0", 1.0)
-
-
-def play(
-    config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]], seconds: float = 20
-) -> None:
-    """Run a publisher while `scene` plays."""
-
-    async def run() -> None:
-        publisher, metrics = StatePublisher(config), Metrics()
-        publisher.token_bytes = 1000
-        publisher.watch(lambda: state_of(config), metrics)
-        running = asyncio.create_task(publisher.run())
-        try:
-            await asyncio.wait_for(scene(publisher, metrics), seconds)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    asyncio.run(run())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("not within 15 s")
 
 
 def test_a_rank_reports_itself_and_where_kv_lies(config: EngineConfig, redis: RedisProcess) -> None:
