@@ -25,6 +25,8 @@ export interface CompletionRequest {
   readonly maxTokens: number;
   readonly temperature?: number;
   readonly seed?: number;
+  /** The answer has maxTokens, whatever the model says. */
+  readonly ignoreEos?: boolean;
 }
 
 /** One streamed completion; throws when the stream carries an error or ends without a finish reason. */
@@ -45,6 +47,7 @@ export async function complete(
       max_tokens: request.maxTokens,
       temperature: request.temperature ?? 0,
       ...(request.seed === undefined ? {} : { seed: request.seed }),
+      ...(request.ignoreEos === undefined ? {} : { ignore_eos: request.ignoreEos }),
       stream: true,
       stream_options: { include_usage: true },
     }),

@@ -32,6 +32,8 @@ export interface Question {
   readonly includeUsage: boolean;
   /** Only prompts with the same one share KV. */
   readonly cacheSalt: string | undefined;
+  /** The model's end tokens end nothing; stop strings and the token limit do. */
+  readonly ignoreEos: boolean;
 }
 
 export interface AnswerDeps {
@@ -81,7 +83,7 @@ export function startRun(deps: AnswerDeps, speech: Speech, question: Question, e
         logprobs: question.topLogprobs,
         wantLogprobs: question.wantLogprobs,
       },
-      stopTokenIds: descriptor.eosTokenIds,
+      stopTokenIds: question.ignoreEos ? [] : descriptor.eosTokenIds,
       signal: exchange.signal,
       trace,
     };

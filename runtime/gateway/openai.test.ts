@@ -146,6 +146,20 @@ describe("the official client", () => {
     expect(bench.rank("m-decode-0").held.size).toBe(0);
   });
 
+  it("goes on past the model's end where that is asked for, up to max_tokens or a stop string", async () => {
+    const openai = await start({ answer: "ok" });
+    const request = { model: "tiny", prompt, max_tokens: 8 };
+    const ended = await openai.completions.create(request);
+    expect(ended.choices[0]).toMatchObject({ text: "ok", finish_reason: "stop" });
+    const body = { ...request, ignore_eos: true };
+    const on = await openai.completions.create(body);
+    expect(on.choices[0]?.finish_reason).toBe("length");
+    expect(on.choices[0]?.text.startsWith("ok")).toBe(true);
+    expect(on.usage?.completion_tokens).toBe(8);
+    const stopped = await openai.completions.create({ ...body, stop: "k" });
+    expect(stopped.choices[0]).toMatchObject({ text: "o", finish_reason: "stop" });
+  });
+
   it("gives one choice per prompt, from text and from token ids", async () => {
     const openai = await start({ answer: "ok" });
     const ofTexts = await openai.completions.create({

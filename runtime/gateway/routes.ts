@@ -73,6 +73,7 @@ function shared(request: {
   readonly seed: number | undefined;
   readonly stream: boolean | undefined;
   readonly cache_salt: string | undefined;
+  readonly ignore_eos: boolean | undefined;
   readonly stream_options: { readonly include_usage: boolean | undefined } | undefined;
 }) {
   const { stop = [], temperature = 1, top_p: topP = 1, seed, stream = false } = request;
@@ -84,6 +85,7 @@ function shared(request: {
     seed: seed === undefined ? undefined : seed < 0 ? seed + Number.MAX_SAFE_INTEGER : seed,
     stream,
     cacheSalt: request.cache_salt,
+    ignoreEos: request.ignore_eos ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
   };
 }

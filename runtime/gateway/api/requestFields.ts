@@ -27,6 +27,8 @@ export const sharedFields = {
   top_p: optional(z.number().gt(0).max(1)),
   n: optional(z.int().min(1)),
   cache_salt: optional(cacheSalt),
+  // Not of OpenAI's API. Load generators send it, so that every answer has the length that they ask for.
+  ignore_eos: optional(z.boolean()),
 };
 
 /** Parameters without influence on the answer: taken and not used. */
