@@ -30,8 +30,9 @@ export interface Cluster {
 const WORKERS = 4;
 const PUBLIC_NODE_IMAGE =
   "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a";
-const REGISTER_DEADLINE_MS = 3 * 60_000;
-const CREATE_DEADLINE_MS = 10 * 60_000;
+const REGISTER_DEADLINE_MS = 8 * 60_000;
+const CREATE_DEADLINE_MS = 20 * 60_000;
+const READY_ATTEMPTS = 4;
 
 /** Folder of a cluster that we made. */
 export function clusterFolder(name: string): string {
@@ -133,7 +134,7 @@ async function create(name: string, source: NodeSource, known: ReadonlyMap<strin
     workers: WORKERS,
     ...(source.own ? { storeOf, corednsTag: COREDNS_VERSION } : {}),
   });
-  const args = ["create", "cluster", "--config", "-", "--image", source.image, "--wait", "240s"];
+  const args = ["create", "cluster", "--config", "-", "--image", source.image, "--wait", "600s"];
   await step(`creating cluster ${name} (1 control plane, ${WORKERS} workers)`, () =>
     run(kind, [...args, "--kubeconfig", join(folder, "kubeconfig")], {
       input: JSON.stringify(config),
@@ -143,11 +144,18 @@ async function create(name: string, source: NodeSource, known: ReadonlyMap<strin
   );
 }
 
+/** Asked more than once: a cluster that only is busy must not be made anew. */
 async function answers(cluster: Cluster): Promise<boolean> {
-  return kubectl(cluster, ["--request-timeout=10s", "get", "--raw", "/readyz"]).then(
-    () => true,
-    () => false,
-  );
+  for (let attempt = 1; attempt <= READY_ATTEMPTS; attempt += 1) {
+    if (attempt > 1) await sleep(2_000);
+    const asked = kubectl(cluster, ["--request-timeout=10s", "get", "--raw", "/readyz"]);
+    const ready = await asked.then(
+      () => true,
+      () => false,
+    );
+    if (ready) return true;
+  }
+  return false;
 }
 
 /** Returns when every node's kubelet has made itself known. */
@@ -191,14 +199,14 @@ export async function up(name: string, meanwhile: Meanwhile = async () => {}): P
   const cluster = await describe(name);
   await step("waiting for every node and for DNS", async () => {
     await registered(cluster);
-    await kubectl(cluster, ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]);
+    await kubectl(cluster, ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=480s"]);
     await kubectl(cluster, [
       "-n",
       "kube-system",
       "rollout",
       "status",
       "deployment/coredns",
-      "--timeout=180s",
+      "--timeout=480s",
     ]);
   });
   await advertiseGpus(cluster);
@@ -207,7 +215,7 @@ export async function up(name: string, meanwhile: Meanwhile = async () => {}): P
 
 /** Removes a cluster that we made, with its nodes' stores. */
 export async function down(name: string): Promise<void> {
-  if (await succeeds("docker", ["info"], { timeoutMs: 10_000 })) {
+  if (await succeeds("docker", ["info"], { timeoutMs: 60_000 })) {
     const { kind } = await ensureClients(["kind"]);
     await run(kind, [
       "delete",

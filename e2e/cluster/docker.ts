@@ -13,7 +13,7 @@ import { ensurePackages } from "./debian.ts";
 import { say, step } from "./progress.ts";
 
 const CAP_SYS_RESOURCE = 24n;
-const DAEMON_DEADLINE_MS = 60_000;
+const DAEMON_DEADLINE_MS = 180_000;
 const WRAPPER = join(import.meta.dirname, "scripts", "runc-without-resource");
 
 const pidFile = (): string => join(cacheRoot(), "dockerd", "pid");
@@ -62,7 +62,7 @@ async function startDaemon(): Promise<void> {
   daemon.on("error", () => undefined);
   daemon.unref();
   const deadline = Date.now() + DAEMON_DEADLINE_MS;
-  while (!(await succeeds("docker", ["info"], { timeoutMs: 10_000 }))) {
+  while (!(await succeeds("docker", ["info"], { timeoutMs: 60_000 }))) {
     if (daemon.exitCode !== null || daemon.pid === undefined || Date.now() > deadline) {
       const log = await readFile(join(folder, "log"), "utf8").catch(() => "");
       throw new Error(`dockerd did not come up; the end of ${join(folder, "log")}:\n${log.slice(-2_000)}`);
@@ -74,7 +74,7 @@ async function startDaemon(): Promise<void> {
 
 /** A Docker daemon answers when this returns; it is installed and started where there is none (needs root). */
 export async function ensureDocker(): Promise<void> {
-  const answers = await succeeds("docker", ["info"], { timeoutMs: 10_000 });
+  const answers = await succeeds("docker", ["info"], { timeoutMs: 60_000 });
   if (!answers) {
     await ensurePackages(["docker.io", "containerd", "runc", "iptables", "iproute2"]);
     // In Debian 13 and later the client is a package of its own.

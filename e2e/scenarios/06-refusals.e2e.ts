@@ -32,10 +32,10 @@ async function tooLarge(): Promise<string> {
 
 test(
   "a deployment that can't be placed says how many ranks fit and why",
-  { timeout: 4 * MINUTE },
+  { timeout: 12 * MINUTE },
   async () => {
     await kubectl(["apply", "-n", world.namespace, "-f", "-"], await tooLarge());
-    await eventually("TopologySatisfied=False", 2 * MINUTE, async () => {
+    await eventually("TopologySatisfied=False", 4 * MINUTE, async () => {
       const condition = conditionOf(await deployment(NAME), "TopologySatisfied");
       demand(condition.status === "False", `${condition.status}: ${condition.message}`);
       console.log(`   ${condition.message}`);
@@ -56,7 +56,7 @@ test("an impossible deployment is refused by the API server with the field and t
   expect(refusal).toMatch(/minDegree/);
 });
 
-test("a deleted deployment leaves nothing behind", { timeout: 4 * MINUTE }, async () => {
+test("a deleted deployment leaves nothing behind", { timeout: 12 * MINUTE }, async () => {
   const text = await readFile(join(import.meta.dirname, "..", "..", "manifests", "quickstart.yaml"), "utf8");
   // A rank that is still starting hears no signal: it is not worth a minute's wait.
   const rank = {
@@ -68,7 +68,7 @@ test("a deleted deployment leaves nothing behind", { timeout: 4 * MINUTE }, asyn
   // Without GPUs, which the deployment that is served has all of.
   for (const role of ["prefill", "decode"]) Object.assign(object.spec[role] ?? {}, { rank });
   await kubectl(["apply", "-n", world.namespace, "-f", "-"], JSON.stringify(object));
-  await eventually("its pods to exist", MINUTE, async () => {
+  await eventually("its pods to exist", 3 * MINUTE, async () => {
     const ranks = await pods(`csps.io/deployment=${NAME},csps.io/role in (prefill,decode)`);
     demand(ranks.length === 4, `${ranks.length} of 4 rank pods exist`);
     demand(
@@ -76,10 +76,10 @@ test("a deleted deployment leaves nothing behind", { timeout: 4 * MINUTE }, asyn
       "not all of them have a node",
     );
   });
-  await kubectl(["delete", "cspsdeployment", NAME, "-n", world.namespace, "--wait=true", "--timeout=60s"]);
+  await kubectl(["delete", "cspsdeployment", NAME, "-n", world.namespace, "--wait=true", "--timeout=240s"]);
   const kinds =
     "pods,services,secrets,deployments,statefulsets,spgroups,decodepools,networkpolicies,serviceaccounts";
-  await eventually("its objects to be gone", 2 * MINUTE, async () => {
+  await eventually("its objects to be gone", 4 * MINUTE, async () => {
     const left = await kubectl([
       "get",
       kinds,

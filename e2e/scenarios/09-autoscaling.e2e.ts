@@ -22,7 +22,8 @@ async function apply(autoscaling: object): Promise<void> {
     prefill: { groups: 1, rank: CPU_RANK },
     // Six requests of some 400 tokens fill it; a second rank is needed before they wait.
     decode: { ranks: 1, kvCacheMemory: "128Mi", rank: CPU_RANK },
-    slo: { ttftMs: 1_500, tbtMs: 2_000 },
+    // No machine that runs this computes such a prompt in less.
+    slo: { ttftMs: 500, tbtMs: 2_000 },
     autoscaling: {
       groups: { max: 2 },
       decodeRanks: { max: 2 },
@@ -42,15 +43,21 @@ interface Crowd {
   readonly gone: () => Promise<number>;
 }
 
-/** Clients that ask again and again; with `pauseMs` between two questions once fewer than half are left. */
-function crowd(clients: number, pauseMs = 12_000): Crowd {
+/** What the few that stay ask: a load that one rank of each kind holds, however slow it is. */
+const LITTLE = story(30);
+const BETWEEN_LITTLE_MS = 8_000;
+
+/** Clients that ask again and again; once fewer than half are left, for little and now and then. */
+function crowd(clients: number): Crowd {
   let wanted = clients;
+  const isFew = (): boolean => wanted * 2 < clients;
   const each = Array.from({ length: clients }, async (_, index) => {
     let whole = 0;
     while (index < wanted) {
-      await complete(door.url, MODEL, { prompt: story(280 + index), maxTokens: 24 }, 2 * MINUTE);
+      const prompt = isFew() ? LITTLE : story(280 + index);
+      await complete(door.url, MODEL, { prompt, maxTokens: 24 }, 6 * MINUTE);
       whole += 1;
-      if (wanted * 2 < clients) await sleep(pauseMs);
+      if (isFew()) await sleep(BETWEEN_LITTLE_MS);
     }
     return whole;
   });
@@ -77,26 +84,26 @@ function decisions(): Promise<string> {
 
 beforeAll(async () => {
   await apply({ mode: "Enforce" });
-  await untilSize(NAME, ONE, 3 * MINUTE);
+  await untilSize(NAME, ONE, 8 * MINUTE);
   door = await openGateway(NAME);
-}, 5 * MINUTE);
+}, 12 * MINUTE);
 
 afterAll(async () => {
   door.close();
   await removeSample(NAME);
-}, 2 * MINUTE);
+}, 6 * MINUTE);
 
 test(
   "a load step adds a group and a rank, its end removes them, and no request fails",
-  { timeout: 9 * MINUTE },
+  { timeout: 30 * MINUTE },
   async () => {
     const clients = crowd(6);
     const began = Date.now();
-    await untilSize(NAME, TWO, 4 * MINUTE);
+    await untilSize(NAME, TWO, 12 * MINUTE);
     console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
     clients.leave(1);
     const left = Date.now();
-    await untilSize(NAME, ONE, 3 * MINUTE);
+    await untilSize(NAME, ONE, 8 * MINUTE);
     console.log(`   shrunk after ${Math.round((Date.now() - left) / 1000)} s`);
     // What changed something stays, whatever was found since.
     expect(await decisions()).toContain("ScaleUp");
@@ -107,19 +114,20 @@ test(
   },
 );
 
-test("advice changes nothing and says what it would do", { timeout: 3 * MINUTE }, async () => {
+test("advice changes nothing and says what it would do", { timeout: 12 * MINUTE }, async () => {
   await apply({ mode: "Advise" });
   const clients = crowd(6);
-  await eventually("advice to grow", MINUTE, async () => {
+  await eventually("advice to grow", 5 * MINUTE, async () => {
     const said = conditionOf(await deployment(NAME), "AutoscalingActive");
     demand(said.message.startsWith("advice only: "), said.message);
     demand(said.reason === "ScaleUp" || said.reason === "SLOInfeasible", `${said.reason}: ${said.message}`);
   });
-  await untilSize(NAME, ONE, 1_000);
+  // An engine that is busy may be silent for a moment; a rank more than there was would stay while they ask.
+  await untilSize(NAME, ONE, MINUTE);
   await clients.gone();
 });
 
-test("an HPA drives the counts through /scale", { timeout: 8 * MINUTE }, async () => {
+test("an HPA drives the counts through /scale", { timeout: 30 * MINUTE }, async () => {
   await apply({ mode: "External" });
   await kubectl([
     "wait",
@@ -127,7 +135,7 @@ test("an HPA drives the counts through /scale", { timeout: 8 * MINUTE }, async (
     world.namespace,
     "--for=create",
     `rolescaler/${NAME}-decode`,
-    "--timeout=30s",
+    "--timeout=180s",
   ]);
   const gateway = `http://${NAME}-gateway.${world.namespace}.svc:8000/metrics`;
   const adapter = await metricAdapter({
@@ -139,9 +147,9 @@ test("an HPA drives the counts through /scale", { timeout: 8 * MINUTE }, async (
   for (const text of adapter) await kubectl(["apply", "--server-side", "-f", "-"], text);
   try {
     const clients = crowd(4);
-    await untilSize(NAME, "1/1 groups, 2/2 ranks", 3 * MINUTE);
+    await untilSize(NAME, "1/1 groups, 2/2 ranks", 10 * MINUTE);
     await clients.gone();
-    await untilSize(NAME, ONE, 3 * MINUTE);
+    await untilSize(NAME, ONE, 10 * MINUTE);
   } finally {
     for (const text of adapter)
       await kubectl(["delete", "--ignore-not-found", "--wait=false", "-f", "-"], text);

@@ -13,22 +13,29 @@ import { story } from "./prompts.ts";
 import { applySample, CPU_RANK, removeSample, untilSize } from "./sample.ts";
 import { slowLinks } from "./slowLinks.ts";
 import { sparseCounters, type SparseCounters } from "./sparseCounters.ts";
-import { get, MODEL, openGateway, world } from "./world.ts";
+import { get, healthy, MODEL, openGateway, world } from "./world.ts";
 
 const MINUTE = 60_000;
 const NAME = "pressed";
 /** Of the group that is there all the time. */
 const STAYING = `csps.io/group=${NAME}-prefill-0`;
 const RANKS = `csps.io/deployment=${NAME},csps.io/role=prefill`;
+/** How long two ranks took for LONG where the figures below were found, over links that were not slow. */
+const USUAL_MS = 10_000;
 /** A second. At half of it one rank alone is as fast as two, and is what a group takes; at twice, thinning hardly pays. */
 const LINK_KILOBYTES = 6_000;
+/** Objectives that a short prompt meets on ranks that have nothing else to do, and a long one nowhere. */
+const SHORT_TTFT_MS = 3_000;
+const LONG_TTFT_MS = 6_000;
 const MIN_TOKENS = 512;
 const FLOOR_PERCENT = 95;
 const WINDOW_SECONDS = 10;
-/** Gateways read the degree table every five seconds. */
-const TABLE_READ_MS = 6_000;
+const STABILIZATION_SECONDS = 40;
+/** Gateways read the degree table every five seconds, but for a time when Redis is slow to answer. */
+const TABLE_READ_MS = 12_000;
 /** Of some 1,500 tokens. */
 const LONG = story(1_020);
+const MOST_TURNS = 4;
 const ONE = "1/1 groups, 1/1 ranks";
 
 const shape = z.object({
@@ -44,6 +51,10 @@ const shape = z.object({
 
 let door: Forward;
 let fastLinks: () => Promise<void>;
+/** How many times as long as usual this machine takes for a prompt: links, objectives and windows go by it. */
+let slowness = 1;
+/** Windows are no shorter on a fast machine: how often the autoscaler looks does not depend on it. */
+const patient = (seconds: number): number => Math.ceil(seconds * Math.max(1, slowness));
 
 type Status = z.infer<typeof shape>["status"];
 
@@ -80,13 +91,31 @@ async function untilTable(wanted: string, deadlineMs: number): Promise<void> {
 /** No two are alike, so that none is known in the pool. */
 async function askLong(name: string): Promise<Completion> {
   const request = { prompt: `${name}. ${LONG}`, maxTokens: 4 };
-  const answer = await complete(door.url, MODEL, request, 4 * MINUTE);
+  const answer = await complete(door.url, MODEL, request, 8 * MINUTE);
   console.log(`   ${answer.promptTokens} tokens in ${Math.round(answer.firstTokenMs / 1000)} s`);
   return answer;
 }
 
+/** As two ranks of the quickstart's deployment show it; of two prompts the faster, as something may come between. */
+async function measureSlowness(): Promise<number> {
+  await healthy(8 * MINUTE);
+  const quick = await openGateway();
+  try {
+    const times: number[] = [];
+    for (const name of ["Once", "Again"]) {
+      const request = { prompt: `${name}. ${LONG}`, maxTokens: 1 };
+      times.push((await complete(quick.url, MODEL, request, 8 * MINUTE)).firstTokenMs);
+    }
+    return Math.min(...times) / USUAL_MS;
+  } finally {
+    quick.close();
+  }
+}
+
 beforeAll(async () => {
-  fastLinks = await slowLinks(LINK_KILOBYTES);
+  slowness = await measureSlowness();
+  console.log(`   prompts take ${slowness.toFixed(2)} times as long as usual`);
+  fastLinks = await slowLinks(Math.round(LINK_KILOBYTES / slowness));
   await applySample(NAME, {
     prefill: {
       ...{ groups: 1, sequenceParallel: { degree: 2 }, rank: CPU_RANK },
@@ -97,35 +126,35 @@ beforeAll(async () => {
     },
     decode: { ranks: 1, kvCacheMemory: "640Mi", rank: CPU_RANK },
     slo: {
-      tbtMs: 2_000,
+      tbtMs: Math.round(2_000 * Math.max(1, slowness)),
       classes: [
-        { name: "short", upToTokens: MIN_TOKENS - 1, ttftMs: 3_000 },
-        { name: "long", upToTokens: 8_192, ttftMs: 6_000 },
+        { name: "short", upToTokens: MIN_TOKENS - 1, ttftMs: Math.round(SHORT_TTFT_MS * slowness) },
+        { name: "long", upToTokens: 8_192, ttftMs: Math.round(LONG_TTFT_MS * slowness) },
       ],
     },
     autoscaling: {
       ...{ mode: "Enforce", groups: { max: 2 } },
       ...{
         intervalSeconds: 2,
-        windowSeconds: WINDOW_SECONDS,
-        stabilizationSeconds: 40,
-        queueDrainSeconds: 5,
+        windowSeconds: patient(WINDOW_SECONDS),
+        stabilizationSeconds: patient(STABILIZATION_SECONDS),
+        queueDrainSeconds: patient(5),
       },
     },
   });
-  await untilSize(NAME, ONE, 3 * MINUTE);
+  await untilSize(NAME, ONE, 8 * MINUTE);
   door = await openGateway(NAME);
-}, 5 * MINUTE);
+}, 30 * MINUTE);
 
 afterAll(async () => {
   await fastLinks();
   door.close();
   await removeSample(NAME);
-}, 2 * MINUTE);
+}, 6 * MINUTE);
 
 test(
   "long prompts are thinned before ranks are added, and exact again before those are given up",
-  { timeout: 8 * MINUTE },
+  { timeout: 60 * MINUTE },
   async () => {
     const began = Date.now();
     const tell = (what: string): void => {
@@ -134,32 +163,37 @@ test(
     // What the autoscaler learns the cost of a prompt from: of several lengths, each alone, and one to a window, or ranks
     // would be added for these.
     for (const words of [160, 60, 320]) {
-      await complete(door.url, MODEL, { prompt: `${words}: ${story(words)}`, maxTokens: 2 }, MINUTE);
-      await sleep(WINDOW_SECONDS * 1000);
+      await complete(door.url, MODEL, { prompt: `${words}: ${story(words)}`, maxTokens: 2 }, 4 * MINUTE);
+      await sleep(patient(WINDOW_SECONDS) * 1000);
     }
-    await untilSize(NAME, ONE, 2 * MINUTE);
-    expect(tableOf(await statusNow())).toBe("short: dense, long: dense");
+    await untilSize(NAME, ONE, 8 * MINUTE);
+    await untilTable("short: dense, long: dense", 8 * MINUTE);
 
     // More than one group holds; it finds its own prompt exact, as that came before the decision.
     const first = askLong("First");
-    await untilTable("short: dense, long: auto", MINUTE);
+    await untilTable("short: dense, long: auto", 4 * MINUTE);
     tell("raised and told");
-    const [raised] = await changes();
-    expect(raised).toContain("ScaleUp: ");
+    const raised = (await changes()).find((choice) => choice.includes("ScaleUp: "));
+    expect(raised).toBeDefined();
     expect(raised).toContain(`attention of prompts above ${MIN_TOKENS - 1} tokens is sparse`);
     await first;
-    // On ranks that have nothing else to do: a prompt that one rank takes alone is exact by nature.
-    await askLong("Second");
-    const thinned = await sparseCounters(RANKS);
+    expect((await sparseCounters(STAYING)).prompts).toBe(0);
+    // On ranks that have nothing else to do: a prompt that one rank takes alone is exact by nature. A gateway that has
+    // not been told yet asks for an exact one.
+    let thinned = await sparseCounters(RANKS);
+    for (let turn = 1; turn <= MOST_TURNS && thinned.prompts === 0; turn += 1) {
+      await askLong(`Turn ${turn}`);
+      thinned = await sparseCounters(RANKS);
+    }
     tell(`thinned (${said(thinned)})`);
     expect(thinned.prompts).toBe(1);
     expect(thinned.skippedBytes).toBeGreaterThan(thinned.fetchedBytes);
     expect(thinned.fetchedBytes).toBeGreaterThan(0);
     expect(thinned.leastMass).toBeGreaterThanOrEqual(FLOOR_PERCENT / 100);
 
-    await untilTable("short: dense, long: dense", 2 * MINUTE);
+    await untilTable("short: dense, long: dense", 10 * MINUTE);
     tell("lowered and told");
-    await untilSize(NAME, ONE, 2 * MINUTE);
+    await untilSize(NAME, ONE, 10 * MINUTE);
     tell("ranks given up");
     const shrunk = (await changes()).find((choice) => choice.includes("ScaleDown: "));
     expect(shrunk).toBeDefined();

@@ -39,7 +39,8 @@ export async function complete(
   const began = Date.now();
   const response = await fetch(`${url}/v1/completions`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    // A connection that lay idle may be closed at the other end just as it is used again.
+    headers: { "content-type": "application/json", connection: "close" },
     signal: AbortSignal.timeout(deadlineMs),
     body: JSON.stringify({
       model,

@@ -26,7 +26,7 @@ export async function applySample(name: string, spec: Readonly<Record<string, un
 
 export async function removeSample(name: string): Promise<void> {
   const target = ["cspsdeployment", name, "-n", world.namespace, "--ignore-not-found"];
-  await kubectl(["delete", ...target, "--wait=true", "--timeout=60s"]);
+  await kubectl(["delete", ...target, "--wait=true", "--timeout=240s"]);
 }
 
 /** Waits until so many groups and ranks serve, as in `1/1 groups, 3/3 ranks`. */

@@ -31,6 +31,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
   });
   return async () => {
     if (process.env["CSPS_KEEP_CLUSTER"] === "1") return;
-    await run(process.execPath, [SCRIPT, "--name", NAME, "--down"], { timeoutMs: 3 * MINUTE });
+    await run(process.execPath, [SCRIPT, "--name", NAME, "--down"], { timeoutMs: 9 * MINUTE });
   };
 }

@@ -1,4 +1,5 @@
 /** What prefill ranks count of sparse attention. */
+import { eventually } from "./eventually.ts";
 import { openPod, pods } from "./world.ts";
 
 const CONTROL_PORT = 9000;
@@ -14,9 +15,13 @@ export interface SparseCounters {
   readonly leastMass: number;
 }
 
-/** Of all that the selector finds. */
+/** Of all that the selector finds and that run. */
 export async function sparseCounters(selector: string): Promise<SparseCounters> {
-  const ranks = await pods(selector);
+  return await eventually("what ranks count", 3 * 60_000, () => countersNow(selector));
+}
+
+async function countersNow(selector: string): Promise<SparseCounters> {
+  const ranks = (await pods(selector)).filter(({ status }) => status.phase === "Running");
   const each = await Promise.all(ranks.map(({ metadata }) => countersOf(metadata.name)));
   const sum = (name: string): number => each.reduce((total, value) => total + value(name), 0);
   const covered = (value: (name: string) => number): number => {

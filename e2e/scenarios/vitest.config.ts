@@ -16,8 +16,8 @@ export default defineConfig({
     globalSetup: ["setup.ts"],
     fileParallelism: false,
     sequence: { sequencer: ByName },
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
-    teardownTimeout: 180_000,
+    testTimeout: 180_000,
+    hookTimeout: 360_000,
+    teardownTimeout: 600_000,
   },
 });

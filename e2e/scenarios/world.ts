@@ -1,4 +1,5 @@
 /** The cluster that the scenarios share, and the deployment that they look at. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { inject } from "vitest";
 import type { z } from "zod";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -49,11 +50,23 @@ const access: Cluster = {
   knownLayers: new Map(),
 };
 
+/** What the API server of a busy machine answers for a moment; whatever we ask of it may be asked twice. */
+const MOMENTARY =
+  /etcdserver: (request timed out|leader changed)|TLS handshake timeout|connection re(fused|set)|unexpected EOF|client connection lost|Too Many Requests/i;
+const ATTEMPTS = 5;
+
 export async function kubectl(args: readonly string[], input?: string): Promise<string> {
-  return await run(world.kubectl, [`--kubeconfig=${world.kubeconfig}`, ...args], {
-    timeoutMs: 120_000,
-    ...(input === undefined ? {} : { input }),
-  });
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await run(world.kubectl, [`--kubeconfig=${world.kubeconfig}`, ...args], {
+        timeoutMs: 300_000,
+        ...(input === undefined ? {} : { input }),
+      });
+    } catch (error) {
+      if (attempt === ATTEMPTS || !MOMENTARY.test(String(error))) throw error;
+      await sleep(2_000);
+    }
+  }
 }
 
 export async function get<T extends z.ZodType>(shape: T, ...args: string[]): Promise<z.infer<T>> {
@@ -110,7 +123,7 @@ export async function healthy(deadlineMs: number): Promise<void> {
 }
 
 export async function openGateway(name: string = world.deployment): Promise<Forward> {
-  return await eventually("a port-forward to the gateway", 60_000, () =>
+  return await eventually("a port-forward to the gateway", 180_000, () =>
     forward(access, world.namespace, `service/${name}-gateway`, GATEWAY_PORT),
   );
 }
