@@ -8,13 +8,12 @@ import type { ChildProcess } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { closeSync, openSync, rmSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBinaries } from "./binaries.ts";
 import { run, succeeds } from "./command.ts";
+import { freePort } from "./freePort.ts";
 
 export interface ControlPlane {
   /** Kubeconfig of a user with all rights. */
@@ -36,27 +35,8 @@ interface Member {
   readonly logFile: string;
 }
 
-const READY_DEADLINE_MS = 90_000;
+const READY_DEADLINE_MS = 120_000;
 const START_ATTEMPTS = 3;
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer();
-          server.once("error", reject);
-          server.listen(0, "127.0.0.1", () => {
-            resolve(server);
-          });
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
 
 function kubeconfig(port: number, token: string, folder: string): string {
   return JSON.stringify({
@@ -158,7 +138,8 @@ function serviceAccountKey(): string {
 
 async function launch(binaries: string, controllers: boolean): Promise<ControlPlane> {
   const folder = await mkdtemp(join(tmpdir(), "csps-control-plane-"));
-  const [client = 0, peer = 0, api = 0, manager = 0, scheduler = 0] = await freePorts(5);
+  const [client, peer, api] = [await freePort(), await freePort(), await freePort()];
+  const [manager, scheduler] = [await freePort(), await freePort()];
   const token = randomBytes(16).toString("hex");
   const kubeconfigPath = join(folder, "kubeconfig");
   const keyPath = join(folder, "service-account.key");

@@ -1,10 +1,10 @@
 /** The operator as a process of its own. */
 import { spawn } from "node:child_process";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
+import { freePort } from "../../../e2e/cluster/freePort.ts";
 
 const entry = join(import.meta.dirname, "..", "operator.ts");
-const endDeadlineMs = 25_000;
+const endDeadlineMs = 80_000;
 
 export interface OperatorProcess {
   readonly metricsPort: number;
@@ -45,12 +45,4 @@ export function runOperator(
       resolve({ code, stdout, stderr });
     });
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

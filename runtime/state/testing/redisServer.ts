@@ -22,7 +22,7 @@ export interface RedisServer {
   dispose(): Promise<void>;
 }
 
-const startWithinMs = 10_000;
+const startWithinMs = 60_000;
 
 /** A Sentinel is a redis-server too; it rewrites its configuration file. */
 export interface ServerFile {

@@ -1,11 +1,10 @@
 /** Real Redis in the forms that production has it: a cluster of three, a pair under a Sentinel, one behind TLS. */
 import { execFile } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Redis } from "ioredis";
+import { freePort } from "../../../e2e/cluster/freePort.ts";
 import { startRedisServer } from "./redisServer.ts";
 import type { RedisServer } from "./redisServer.ts";
 
@@ -15,11 +14,13 @@ export interface Topology {
 }
 
 const slots = 16_384;
-const formedWithinMs = 20_000;
+/** A node's bus listens so much above its port. */
+const busOffset = 10_000;
+const formedWithinMs = 60_000;
 
 /** Three nodes that each have a third of the slots; the URL names the first alone. */
 export async function startRedisCluster(): Promise<Topology> {
-  const ports = await freePorts(3);
+  const ports = [await freePort(busOffset), await freePort(busOffset), await freePort(busOffset)] as const;
   const nodes = await Promise.all(ports.map((port) => startOn(port, ["--cluster-enabled", "yes"])));
   const clients = nodes.map((node) => new Redis(node.socket));
   const [first] = ports;
@@ -51,7 +52,7 @@ export interface SentinelTopology extends Topology {
 
 /** A primary, its replica, and one Sentinel whose word is enough. */
 export async function startSentinelPair(): Promise<SentinelTopology> {
-  const [primaryPort, replicaPort, sentinelPort] = await freePorts(3);
+  const [primaryPort, replicaPort, sentinelPort] = [await freePort(), await freePort(), await freePort()];
   const primary = await startOn(primaryPort, []);
   const replica = await startOn(replicaPort, ["--replicaof", "127.0.0.1", String(primaryPort)]);
   const config = join(replica.folder, "sentinel.conf");
@@ -59,7 +60,7 @@ export async function startSentinelPair(): Promise<SentinelTopology> {
     config,
     [
       `sentinel monitor store 127.0.0.1 ${String(primaryPort)} 1`,
-      "sentinel down-after-milliseconds store 500",
+      "sentinel down-after-milliseconds store 1500",
       "sentinel failover-timeout store 2000",
     ].join("\n"),
   );
@@ -100,7 +101,7 @@ export interface TlsTopology extends Topology {
 
 /** One server that speaks TLS alone. */
 export async function startTlsServer(): Promise<TlsTopology> {
-  const [port] = await freePorts(1);
+  const port = await freePort();
   const server = await startRedisServer([], async (folder) => {
     const [key, certificate] = [join(folder, "key.pem"), join(folder, "ca.crt")];
     const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
@@ -183,17 +184,4 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
     if (Date.now() > deadline) throw new Error("Redis did not come to the state that the test needs");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-}
-
-/** A cluster's bus listens 10,000 above its port, so ports lie below 55,536. */
-async function freePorts(count: number): Promise<[number, number, number]> {
-  const ports: number[] = [];
-  while (ports.length < Math.max(3, count)) {
-    const probe = createServer();
-    await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-    const { port } = probe.address() as AddressInfo;
-    await new Promise((resolve) => probe.close(resolve));
-    if (port < 55_000 && !ports.includes(port)) ports.push(port);
-  }
-  return ports as [number, number, number];
 }
