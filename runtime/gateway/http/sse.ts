@@ -1,16 +1,15 @@
 /** Server-sent events on a response, opened when there is something to say. */
 import type { ServerResponse } from "node:http";
-import { once } from "node:events";
 
 export interface EventWriter {
   readonly opened: boolean;
   /** Sends the head; after that a failure can only be told within the stream. */
   open(headers: Readonly<Record<string, string>>): void;
-  /** Waits while the client reads too slowly; throws when it stops reading for long. */
+  /** Waits while the client reads too slowly; throws when it stops reading for long. Nothing once it has left. */
   data(value: unknown): Promise<void>;
   /** Ignored by clients; keeps proxies from taking a long prefill for a dead connection. */
   comment(text: string): void;
-  /** `[DONE]` and the end. */
+  /** `[DONE]` and the end; whatever another choice still says after it is not sent. */
   done(): void;
 }
 
@@ -34,19 +33,37 @@ export function eventWriter(response: ServerResponse): EventWriter {
       response.flushHeaders();
     },
     async data(value) {
-      if (response.write(`data: ${JSON.stringify(value)}\n\n`) || response.destroyed) return;
-      try {
-        await once(response, "drain", { signal: AbortSignal.timeout(slowReaderMs) });
-      } catch (cause) {
-        response.destroy();
-        throw new Error("the client stopped reading", { cause });
-      }
+      if (response.writableEnded || response.destroyed) return;
+      if (response.write(`data: ${JSON.stringify(value)}\n\n`)) return;
+      await drained(response);
     },
     comment(text) {
-      if (opened) response.write(`: ${text}\n\n`);
+      // A write after the end would be an error that nobody listens to, and so the end of the process.
+      if (opened && !response.writableEnded) response.write(`: ${text}\n\n`);
     },
     done() {
-      response.end("data: [DONE]\n\n");
+      if (!response.writableEnded) response.end("data: [DONE]\n\n");
     },
   };
+}
+
+/** Returns when the client has read, or has left: then nothing drains any more. */
+async function drained(response: ServerResponse): Promise<void> {
+  const reads = await new Promise<boolean>((resolve) => {
+    const end = (read: boolean): void => {
+      clearTimeout(timer);
+      response.off("drain", drain).off("close", close);
+      resolve(read);
+    };
+    const drain = (): void => {
+      end(true);
+    };
+    const close = drain;
+    const timer = setTimeout(end, slowReaderMs, false);
+    response.on("drain", drain).on("close", close);
+    if (response.destroyed) drain();
+  });
+  if (reads) return;
+  response.destroy();
+  throw new Error("the client stopped reading");
 }
