@@ -203,6 +203,7 @@ describe("a request that cannot be served now", () => {
 
   it("gets 429 with Retry-After once it has waited for pages in vain", async () => {
     await start({
+      patience: { queueMs: 400 },
       ranks: [
         { name: "m-prefill-0-0", group: "m-prefill-0", role: "prefill" },
         { name: "m-decode-0", group: "m-decode", role: "decode", pages: 1 },

@@ -64,7 +64,7 @@ describe("a stream whose ranks are lost", () => {
   for (const [what, rank, fault] of faults) {
     it(`goes on with the same text when ${what}`, async () => {
       // Only a rank that hangs is found out by its silence.
-      const quick = fault.what === "hang" ? { prefillIdleMs: 1_000, decodeIdleMs: 1_000 } : {};
+      const quick = fault.what === "hang" ? { prefillIdleMs: 3_000, decodeIdleMs: 3_000 } : {};
       await start({ patience: quick });
       bench.rank(rank).faults.push(fault);
       const { text, recoveries } = await streamed();
@@ -75,6 +75,16 @@ describe("a stream whose ranks are lost", () => {
       await eventually(() => bench.rank("m-decode-0").held.size).toBe(0);
     });
   }
+
+  it("leaves no pages at a pool whose answer was lost when another one has taken it", async () => {
+    const other = { name: "n-decode-0", group: "n-decode", role: "decode" } as const;
+    await start({ ranks: [...onePair, other] });
+    const pools = ["m-decode-0", "n-decode-0"].map((name) => bench.rank(name));
+    for (const pool of pools) pool.faults.push({ verb: "reserve", what: "break", done: true });
+    // Both answers are lost, so that whichever is asked again first has it.
+    expect(await streamed()).toEqual({ text: hello, recoveries: 0 });
+    await eventually(() => pools.map(({ held }) => held.size)).toEqual([0, 0]);
+  });
 
   it("prefills the prompt and the tokens so far, under a new id", async () => {
     await start();
@@ -152,6 +162,8 @@ describe("a stream whose ranks are lost", () => {
 
   it("gives up with an error when no group comes back in time", async () => {
     await start({ patience: { stallMs: 300 } });
+    // What is put in its way below is there before the pool loses it.
+    bench.world.tokenMs = 200;
     bench.rank("m-decode-0").faults.push({ verb: "decode", afterTokens: 3, what: lostPages });
     const stream = await bench.openai().completions.create({ ...plain, stream: true });
     bench.rank("m-decode-0").says.phase = "forming";
@@ -175,15 +187,16 @@ describe("a client that leaves", () => {
       break;
     }
     await eventually(() => bench.rank("m-decode-0").held.size).toBe(0);
-    await expect
-      .poll(() => bench.metric('csps_gateway_requests_total{route="completions",status="499"}'))
-      .toBe("1");
+    await eventually(() =>
+      bench.metric('csps_gateway_requests_total{route="completions",status="499"}'),
+    ).toBe("1");
     expect(await bench.metric("csps_gateway_num_requests_running")).toBe("0");
     expect(bench.recoveries).toEqual([]);
   });
 
   it("has its request cancelled while its prompt is still prefilled", async () => {
-    await start({ openStreamMs: 50 });
+    // The head tells of the ranks when it is sent after they are known.
+    await start({ openStreamMs: 1_500 });
     bench.rank("m-prefill-0-0").faults.push({ verb: "prefill", what: "hang" });
     const leave = new AbortController();
     const response = await fetch(`${bench.url}/v1/completions`, {
@@ -196,6 +209,25 @@ describe("a client that leaves", () => {
     expect(bench.rank("m-decode-0").held.size).toBe(1);
     leave.abort();
     await eventually(() => bench.rank("m-decode-0").held.size).toBe(0);
+  });
+});
+
+describe("a client that leaves before its pool has answered", () => {
+  it("holds no pages", async () => {
+    await start();
+    const pool = bench.rank("m-decode-0");
+    pool.faults.push({ verb: "reserve", what: "hang", done: true });
+    const leave = new AbortController();
+    const asked = fetch(`${bench.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(plain),
+      signal: leave.signal,
+    });
+    await eventually(() => pool.held.size).toBe(1);
+    leave.abort();
+    await expect(asked).rejects.toThrow();
+    await eventually(() => pool.held.size).toBe(0);
   });
 });
 

@@ -1,6 +1,7 @@
 /** Finds a pool that takes a request and the group that will prefill it; waits for room within bounds. */
 import { rankRoutes, type Route as RouteAmong } from "../../routing/route.ts";
 import type { RankClient } from "../../wire/rankClient.ts";
+import type { RankEndpoint } from "../../wire/rankEndpoint.ts";
 import { RankFailure } from "../../wire/rankFailure.ts";
 import type { Reservation } from "../../wire/schema/serving.ts";
 import { ApiError, outOfPages, unavailable } from "../api/apiError.ts";
@@ -73,28 +74,35 @@ export function createAdmission(deps: {
     // Whoever was under way has waited enough.
     const ttftMs = question.underWay ? undefined : deps.ttftMs?.(promptTokens);
     let full: RankFailure | undefined;
-    for (;;) {
-      const routes = rankRoutes(view.groups(), {
-        promptTokens,
-        wantedDegree: degree ?? 1,
-        nowMs: now(),
-        inFlight: occupations.inFlight,
-        heldShare: ({ group, kvFormat, pageTokens }) => prefixes.share(group, keys(kvFormat, pageTokens)),
-      });
-      if (routes.length > 0) routedMs = now();
-      const outcome = await reserveOn(routes, question, keys);
-      if (!(outcome instanceof RankFailure) && outcome !== undefined)
-        return {
-          ...outcome,
-          degree,
-          exact: deps.exact?.(promptTokens) ?? false,
-          objective: ttftMs === undefined ? undefined : { ttftMs, waitedMs: Math.round(now() - began) },
-        };
-      full = outcome ?? (routes.length === 0 ? undefined : full);
-      const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
-      if (hopeless || now() >= deadline) throw refusalOf(full);
-      await view.changed(Math.min(retryEveryMs, Math.max(1, deadline - now())), question.signal);
-      question.signal.throwIfAborted();
+    const unheard: Unheard = new Map();
+    try {
+      for (;;) {
+        const routes = rankRoutes(view.groups(), {
+          promptTokens,
+          wantedDegree: degree ?? 1,
+          nowMs: now(),
+          inFlight: occupations.inFlight,
+          heldShare: ({ group, kvFormat, pageTokens }) => prefixes.share(group, keys(kvFormat, pageTokens)),
+        });
+        if (routes.length > 0) routedMs = now();
+        const outcome = await reserveOn(routes, question, { keys, unheard });
+        if (!(outcome instanceof RankFailure) && outcome !== undefined)
+          return {
+            ...outcome,
+            degree,
+            exact: deps.exact?.(promptTokens) ?? false,
+            objective: ttftMs === undefined ? undefined : { ttftMs, waitedMs: Math.round(now() - began) },
+          };
+        full = outcome ?? (routes.length === 0 ? undefined : full);
+        const hopeless = routes.length === 0 && !question.underWay && now() - routedMs > lateGroupMs;
+        if (hopeless || now() >= deadline) throw refusalOf(full);
+        await view.changed(Math.min(retryEveryMs, Math.max(1, deadline - now())), question.signal);
+        question.signal.throwIfAborted();
+      }
+    } finally {
+      // Only now: a pool that is asked again answers with what it reserved at first.
+      for (const coordinator of unheard.values())
+        void client.cancel(coordinator, question.requestId).catch(() => undefined);
     }
   }
 
@@ -102,7 +110,7 @@ export function createAdmission(deps: {
   async function reserveOn(
     routes: readonly Route[],
     { requestId, promptIds, maxNewTokens, leaseMs, signal }: AdmissionQuestion,
-    keys: ReturnType<typeof keysOf>,
+    { keys, unheard }: { readonly keys: ReturnType<typeof keysOf>; readonly unheard: Unheard },
   ): Promise<Pick<Admitted, "route" | "reservation"> | RankFailure | undefined> {
     const asked = new Set<string>();
     let full: RankFailure | undefined;
@@ -115,9 +123,11 @@ export function createAdmission(deps: {
         const body = { requestId, promptTokens: promptIds.length, maxNewTokens, leaseMs, pageKeys };
         const reservation = await client.reserve(coordinator, body, { signal });
         prefixes.note(group, pageKeys);
+        unheard.delete(group);
         return { route, reservation };
       } catch (error) {
         if (!(error instanceof RankFailure)) throw error;
+        if (mayHold(error)) unheard.set(route.pool.group, route.pool.coordinator);
         if (isFinal(error)) throw finalError(error);
         if (error.code === "out_of_pages") full = error;
         else view.suspect(route.pool.coordinator.rankId);
@@ -127,6 +137,14 @@ export function createAdmission(deps: {
   }
 
   return { admit, occupy: occupations.occupy };
+}
+
+/** Coordinators of the pools that may hold pages for a request although they did not say so, by group. */
+type Unheard = Map<string, RankEndpoint>;
+
+/** The answer was lost, or the rank itself lost it: it may have reserved, and its lease is minutes long. */
+function mayHold({ code, failure }: RankFailure): boolean {
+  return failure === undefined || code === "deadline_exceeded";
 }
 
 /** Failures that no other rank would answer otherwise. */

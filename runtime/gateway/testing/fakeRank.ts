@@ -14,6 +14,8 @@ export interface Fault {
   readonly verb: "reserve" | "prefill" | "decode";
   readonly afterTokens?: number;
   readonly what: "break" | "hang" | Failure;
+  /** A reservation is made before that: only the answer is lost. */
+  readonly done?: true;
 }
 
 /** What the ranks of one fake deployment share: the model, and the KV that prefill leaves for decode. */
@@ -145,7 +147,7 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
 
   function reserve(response: ServerResponse, body: unknown, fault: Fault | undefined): void {
     const { requestId, promptTokens, pageKeys = [] } = reserveRequest.parse(body);
-    if (fault !== undefined) {
+    if (fault !== undefined && fault.done !== true) {
       meet(fault, response);
       return;
     }
@@ -157,6 +159,10 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
     }
     held.set(requestId, needed);
     keysOf.set(requestId, pageKeys);
+    if (fault !== undefined) {
+      meet(fault, response);
+      return;
+    }
     const known = pageKeys.findIndex((key) => !keyed.has(key));
     const most = Math.floor((promptTokens - 1) / pageTokens);
     const sharedPages = Math.min(most, known === -1 ? pageKeys.length : known);

@@ -59,7 +59,7 @@ export const onePair: readonly FakeRankSettings[] = [
 ];
 
 const testPatience: Patience = {
-  queueMs: 400,
+  queueMs: 20_000,
   stallMs: 20_000,
   attempts: 4,
   prefillIdleMs: 20_000,
