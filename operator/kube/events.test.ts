@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { ApiError } from "./api-error.ts";
 import { EventRecorder, type EventRecorderOptions, type Occurrence } from "./events.ts";
 import type { KubeObject } from "./object.ts";
 import { eventually } from "./testing/eventually.ts";
@@ -12,12 +13,16 @@ interface Sent {
   body: { note?: string; series?: { count: number } };
 }
 
-function recorder(options: Partial<EventRecorderOptions> = {}, refuses = false) {
+const refusal = new Error("the server refuses");
+
+/** `faults`: of the next requests, first one first; undefined: that one is answered. */
+function recorder(options: Partial<EventRecorderOptions> = {}, faults: (Error | undefined)[] = []) {
   const sent: Sent[] = [];
   const telemetry: RecordedTelemetry = recordedTelemetry();
   const request = (one: ApiRequest): Promise<unknown> => {
     sent.push({ method: one.method, path: one.path, body: one.body as Sent["body"] });
-    return refuses ? Promise.reject(new Error("the server refuses")) : Promise.resolve({});
+    const fault = faults.shift();
+    return fault === undefined ? Promise.resolve({}) : Promise.reject(fault);
   };
   const cluster = { telemetry, request } as unknown as Cluster;
   return { sent, telemetry, recorder: new EventRecorder({ cluster, ...options }) };
@@ -66,12 +71,34 @@ describe("an event recorder", () => {
   });
 
   test("never throws when the server refuses, and goes on", async () => {
-    const { recorder: events, sent, telemetry } = recorder({}, true);
+    const { recorder: events, sent, telemetry } = recorder({}, [refusal, refusal]);
     events.record(occurrence("one"));
     events.record(occurrence("two"));
     await events.flush();
     expect(sent.length).toBe(2);
     expect(telemetry.dropped).toEqual(["failed", "failed"]);
+  });
+
+  test("makes an Event whose first write failed when it repeats, and one that has gone from the server", async () => {
+    const gone = new ApiError(404, "NotFound", "gone");
+    const { recorder: events, sent } = recorder({ seriesMs: 0 }, [refusal, undefined, gone]);
+    for (let repeat = 1; repeat <= 4; repeat += 1) {
+      events.record(occurrence("formed"));
+      await events.flush();
+    }
+    expect(sent.map(({ method }) => method)).toEqual(["POST", "POST", "PATCH", "POST"]);
+    expect(sent.map(({ body }) => body.series?.count)).toEqual([undefined, 2, 3, 4]);
+  });
+
+  test("goes on counting an Event that is there although the answer to its first write was lost", async () => {
+    const taken = new ApiError(409, "AlreadyExists", "it is there");
+    const { recorder: events, sent } = recorder({ seriesMs: 0 }, [refusal, taken]);
+    for (let repeat = 1; repeat <= 3; repeat += 1) {
+      events.record(occurrence("formed"));
+      await events.flush();
+    }
+    expect(sent.map(({ method }) => method)).toEqual(["POST", "POST", "PATCH", "PATCH"]);
+    expect(sent.at(-1)?.body.series?.count).toBe(3);
   });
 
   test("cuts a note to the 1,024 bytes that the API takes, between characters", async () => {

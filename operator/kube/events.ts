@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { isNotFound } from "./api-error.ts";
+import { isAlreadyExists, isNotFound } from "./api-error.ts";
 import { create, mergePatch } from "./apply.ts";
 import type { Cluster } from "./cluster.ts";
 import type { KubeObject } from "./object.ts";
@@ -38,8 +38,11 @@ export interface EventRecorderOptions {
 }
 
 interface Series {
+  readonly occurrence: Occurrence;
   readonly namespace: string;
   readonly name: string;
+  /** Whether the Event is on the server. Else the next repeat makes it: the first write failed, or it has expired. */
+  written: boolean;
   count: number;
   lastSeenMs: number;
   lastSeenTime: string;
@@ -95,18 +98,11 @@ export class EventRecorder {
     const name = `${occurrence.regarding.metadata.name.slice(0, 200)}.${randomBytes(8).toString("hex")}`;
     const time = microTime();
     const fresh = {
-      namespace,
-      name,
-      count: 1,
-      lastSeenMs: nowMs,
-      lastSeenTime: time,
-      lastWrittenMs: nowMs,
-      timer: undefined,
+      ...{ occurrence, namespace, name, written: false, count: 1 },
+      ...{ lastSeenMs: nowMs, lastSeenTime: time, lastWrittenMs: nowMs, timer: undefined },
     };
     this.#series.set(key, fresh);
-    this.#send(async () => {
-      await create(this.#options.cluster, events, this.#eventOf(occurrence, fresh), { timeoutMs: 5_000 });
-    });
+    this.#writeSeries(fresh);
   }
 
   /** Writes the series that wait for their time and resolves when every request has ended, or at the deadline. */
@@ -122,10 +118,8 @@ export class EventRecorder {
     clearTimeout(timer);
   }
 
-  #eventOf(
-    occurrence: Occurrence,
-    series: Series,
-  ): Parameters<typeof create<NonNullable<typeof events.object>>>[2] {
+  #eventOf(series: Series): Parameters<typeof create<NonNullable<typeof events.object>>>[2] {
+    const { occurrence } = series;
     const { regarding, related } = occurrence;
     return {
       metadata: { namespace: series.namespace, name: series.name },
@@ -136,6 +130,7 @@ export class EventRecorder {
       note: truncate(occurrence.note),
       regarding: referenceTo(regarding),
       ...(related === undefined ? {} : { related: referenceTo(related) }),
+      ...(series.count === 1 ? {} : repeatsOf(series)),
       reportingController: this.#options.controller ?? "csps.io/operator",
       reportingInstance: (this.#options.instance ?? hostname()).slice(0, 128),
     };
@@ -156,10 +151,29 @@ export class EventRecorder {
     clearTimeout(series.timer);
     series.timer = undefined;
     series.lastWrittenMs = this.#monotonicMs();
-    this.#send(async () => {
-      const patch = { series: { count: series.count, lastObservedTime: series.lastSeenTime } };
-      await mergePatch(this.#options.cluster, events, { metadata: series }, patch, { timeoutMs: 5_000 });
-    });
+    this.#send(() => (series.written ? this.#update(series) : this.#make(series)));
+  }
+
+  async #make(series: Series): Promise<void> {
+    try {
+      await create(this.#options.cluster, events, this.#eventOf(series), { timeoutMs: 5_000 });
+    } catch (error) {
+      // An earlier write did reach the server, and its answer did not reach us.
+      if (!isAlreadyExists(error)) throw error;
+      await this.#update(series);
+    }
+    series.written = true;
+  }
+
+  async #update(series: Series): Promise<void> {
+    const { namespace, name } = series;
+    const target = { metadata: { namespace, name } };
+    try {
+      await mergePatch(this.#options.cluster, events, target, repeatsOf(series), { timeoutMs: 5_000 });
+    } catch (error) {
+      if (isNotFound(error)) series.written = false;
+      throw error;
+    }
   }
 
   #send(write: () => Promise<void>): void {
@@ -207,6 +221,12 @@ export class EventRecorder {
 
 function keyOfOccurrence({ regarding, type, reason, action, note, related }: Occurrence): string {
   return JSON.stringify([regarding.metadata.uid, type, reason, action, note, related?.metadata.uid]);
+}
+
+function repeatsOf({ count, lastSeenTime }: Series): {
+  series: { count: number; lastObservedTime: string };
+} {
+  return { series: { count, lastObservedTime: lastSeenTime } };
 }
 
 function referenceTo(object: KubeObject): Record<string, string> {
