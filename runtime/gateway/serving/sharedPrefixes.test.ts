@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  await vi.waitFor(async () => valueOf(await state.clear(1)), 10_000);
+  await vi.waitFor(async () => valueOf(await state.clear(1)), 30_000);
 });
 
 afterAll(async () => {
@@ -71,6 +71,19 @@ describe("gateways that share what they know of prefixes", () => {
     await one.exchange();
     await other.exchange();
     expect(other.share("pool", ["k1", "k2"])).toBe(1);
+  });
+
+  it("are told, once Redis is back, of what another one sent while it was away", async () => {
+    const [one, other] = [aGateway(), aGateway()];
+    const keys = keysOf(2_500);
+    one.note("pool", keys);
+    await server.stop();
+    await one.exchange();
+    await server.start();
+    await vi.waitFor(async () => valueOf(await state.checkFence(0)), 30_000);
+    await one.exchange();
+    await other.exchange();
+    expect(other.share("pool", keys)).toBe(1);
   });
 
   it("need no Redis at all", async () => {

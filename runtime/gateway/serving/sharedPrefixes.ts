@@ -32,13 +32,24 @@ export function sharePrefixes(own: PrefixMemory, state: Notes | undefined): Shar
   let sinceMs = 0;
   let timer: NodeJS.Timeout | undefined;
 
+  /** What Redis does not take, and what would come after it, is told by the next exchange. */
   async function tell(clusterState: Notes): Promise<void> {
     const telling = untold;
     untold = new Map();
+    let taken = true;
     for (const [pool, keys] of byPool(telling)) {
-      for (let first = 0; first < keys.length; first += keysPerNote)
-        await clusterState.notePrefixes(pool, keys.slice(first, first + keysPerNote));
+      for (let first = 0; first < keys.length; first += keysPerNote) {
+        const some = keys.slice(first, first + keysPerNote);
+        taken &&= (await clusterState.notePrefixes(pool, some)).ok;
+        if (!taken) keep(pool, some);
+      }
     }
+  }
+
+  /** What came meanwhile is newer. */
+  function keep(pool: string, keys: readonly string[]): void {
+    if (untold.size > mostUntold) return;
+    for (const key of keys) if (!untold.has(key)) untold.set(key, pool);
   }
 
   async function learn(clusterState: Notes): Promise<void> {
