@@ -1,5 +1,5 @@
 /** The operator's connections to the state stores, one per deployment and URL. */
-import type { ClusterState, StateAnswer } from "../../runtime/state/clusterState.ts";
+import type { ClusterState, StateAnswer, StateProblem } from "../../runtime/state/clusterState.ts";
 import { createRedisClusterState } from "../../runtime/state/redisClusterState.ts";
 import type { StateStoreAccess, StateStoreTarget } from "../controllers/cspsdeployment/context.ts";
 
@@ -18,6 +18,9 @@ interface Probe {
 const probeAgeMs = 5_000;
 
 /** A connection is made in the background: until it stands, a question is asked again. */
+const connecting: readonly StateProblem[] = ["unreachable"];
+/** What is asked once and safe to repeat is also asked again after a silence, and when another primary is found. */
+const passing: readonly StateProblem[] = ["unreachable", "timeout", "readOnly"];
 const retryMs = 100;
 
 export class StateStores implements StateStoreAccess {
@@ -33,13 +36,13 @@ export class StateStores implements StateStoreAccess {
   async probe(target: StateStoreTarget): Promise<string | undefined> {
     const last = this.#probes.get(target.deployment);
     if (last?.url === target.url && performance.now() - last.atMs < probeAgeMs) return last.failure;
-    const failure = await this.#ask(target, (state) => state.advanceFence(this.#fence()));
+    const failure = await this.#ask(target, connecting, (state) => state.advanceFence(this.#fence()));
     this.#probes.set(target.deployment, { url: target.url, failure, atMs: performance.now() });
     return failure;
   }
 
   async clear(target: StateStoreTarget): Promise<string | undefined> {
-    return await this.#ask(target, (state) => state.clear(this.#fence()));
+    return await this.#ask(target, passing, (state) => state.clear(this.#fence()));
   }
 
   /** The cluster state of a deployment; a sentence when the URL can't be read. Its calls have their own deadline. */
@@ -60,6 +63,7 @@ export class StateStores implements StateStoreAccess {
 
   async #ask(
     target: StateStoreTarget,
+    passes: readonly StateProblem[],
     question: (state: ClusterState) => Promise<StateAnswer<unknown>>,
   ): Promise<string | undefined> {
     const deadline = performance.now() + target.deadlineMs;
@@ -70,7 +74,7 @@ export class StateStores implements StateStoreAccess {
       const answer = await question(state);
       if (answer.ok)
         return answer.value === "stale" ? "another operator with a newer term uses it" : undefined;
-      if (answer.problem !== "unreachable" || performance.now() + retryMs > deadline) {
+      if (!passes.includes(answer.problem) || performance.now() + retryMs > deadline) {
         return `${answer.problem}: ${answer.message}`;
       }
       await new Promise((resolve) => setTimeout(resolve, retryMs));
