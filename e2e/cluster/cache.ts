@@ -105,11 +105,17 @@ export async function cachedFolder(
       await rm(partial, { recursive: true, force: true });
       await mkdir(partial, { recursive: true });
       await build(partial);
+      // By the same clock as those that were used: the file system's own may lag behind it, and this one would be pruned.
+      await touch(partial);
       await rename(partial, final);
     });
     await prune(parent);
   }
-  const now = new Date();
-  await utimes(final, now, now);
+  await touch(final);
   return final;
+}
+
+async function touch(folder: string): Promise<void> {
+  const now = new Date();
+  await utimes(folder, now, now);
 }
