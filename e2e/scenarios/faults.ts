@@ -9,14 +9,16 @@ import { story } from "./prompts.ts";
 import { get, healthy, kubectl, MODEL, pods, world } from "./world.ts";
 
 const MINUTE = 60_000;
-const STREAMS = 6;
-/** The fault comes when the streams are in full flow. */
+export const STREAMS = 6;
+/** The fault comes so long after the streams began, or once each has begun to answer, and is looked at as long again. */
 const CALM_MS = 4_000;
 
 /** Spends its time decoding. */
 export const TALKATIVE: CompletionRequest = { prompt: story(150), maxTokens: 160 };
-/** Outlives what is waited for within the fault. */
+/** Goes on for as long as the model has something to say. */
 export const LONG_LIVED: CompletionRequest = { ...TALKATIVE, maxTokens: 3 * TALKATIVE.maxTokens };
+/** Outlives ten seconds within the fault, which the model's own end may not. */
+export const LONGEST_LIVED: CompletionRequest = { ...LONG_LIVED, ignoreEos: true };
 /** Spends its time in prefill: several of them queue for longer than it takes until the fault comes. */
 export const LONG_WINDED: CompletionRequest = { prompt: story(1000), maxTokens: 24 };
 
@@ -24,32 +26,54 @@ export type Outcome =
   | { readonly kind: "whole"; readonly completion: Completion }
   | { readonly kind: "refused"; readonly message: string };
 
-export async function stream(url: string, request = TALKATIVE): Promise<Completion> {
-  return await complete(url, MODEL, request, 4 * MINUTE);
+export async function stream(url: string, request = TALKATIVE, onFirst?: () => void): Promise<Completion> {
+  return await complete(url, MODEL, request, 12 * MINUTE, onFirst);
 }
 
-/** Streams with a fault in their midst; each ends whole or with an error that says something. */
+/**
+ * Streams with a fault in their midst; each ends whole or with an error that says something. Whoever has its answer asks
+ * again until the fault is over, so that it finds streams on a machine of any speed.
+ */
 export async function streamsThrough(
   url: string,
   fault: () => Promise<void>,
   request = TALKATIVE,
 ): Promise<Outcome[]> {
-  const streams = Array.from({ length: STREAMS }, async (): Promise<Outcome> => {
+  let over = false;
+  const answering = new Set<number>();
+  const ask = async (index: number): Promise<Outcome> => {
     try {
-      return { kind: "whole", completion: await stream(url, request) };
+      return { kind: "whole", completion: await stream(url, request, () => answering.add(index)) };
     } catch (error) {
       return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
     }
+  };
+  const streams = Array.from({ length: STREAMS }, async (_, index): Promise<Outcome[]> => {
+    const asked = [await ask(index)];
+    while (!over && asked.at(-1)?.kind === "whole") asked.push(await ask(index));
+    return asked;
   });
-  await sleep(CALM_MS);
-  await fault();
-  const outcomes = await Promise.all(streams);
+  try {
+    await sleep(CALM_MS);
+    // What spends its time in prefill is not to answer yet.
+    if (request !== LONG_WINDED)
+      await eventually("each stream to answer", 8 * MINUTE, () => {
+        demand(answering.size === STREAMS, `${answering.size} of ${STREAMS} do`);
+        return Promise.resolve();
+      });
+    await fault();
+    await sleep(CALM_MS);
+  } finally {
+    over = true;
+  }
+  const outcomes = (await Promise.all(streams)).flat();
   const whole = outcomes.flatMap((one) => (one.kind === "whole" ? [one.completion] : []));
+  const longestMs = Math.max(0, ...whole.map((one) => one.totalMs));
   const pauses = whole.map((one) => one.longestPauseMs);
   const recoveries = whole.reduce((sum, one) => sum + one.recoveries, 0);
   console.log(
-    `   ${whole.length} of ${STREAMS} streams whole, ${recoveries} went on elsewhere, ` +
-      `longest pause ${Math.max(0, ...pauses)} ms`,
+    `   ${whole.length} of ${outcomes.length} streams whole, ${recoveries} went on elsewhere, ` +
+      `longest pause ${Math.max(0, ...pauses)} ms of ${(longestMs / 1000).toFixed(1)} s`,
   );
   for (const outcome of outcomes)
     if (outcome.kind === "refused") console.log(`   stream refused: ${outcome.message}`);
@@ -84,7 +108,7 @@ export async function killProcesses({ metadata: { name }, spec: { nodeName } }: 
     `  tr '\\0' '\\n' <"$process/environ" 2>/dev/null | grep -qx "HOSTNAME=$1" && kill -9 "\${process#/proc/}"`,
     "done; true",
   ].join("\n");
-  await run("docker", ["exec", nodeName ?? "", "sh", "-c", script, "kill", name], { timeoutMs: MINUTE });
+  await run("docker", ["exec", nodeName ?? "", "sh", "-c", script, "kill", name], { timeoutMs: 3 * MINUTE });
 }
 
 const STATE = `csps.io/deployment=${world.deployment},csps.io/role=state`;
@@ -95,11 +119,24 @@ export async function redisPod(): Promise<Pod> {
   return pod;
 }
 
+/** Answers of `redis-cli words…` inside a Redis pod, in order: all in one call, which may take seconds by itself. */
+async function askRedisAll({ metadata: { name } }: Pod, questions: readonly string[][]): Promise<string[]> {
+  const asked = questions.map((words) => `redis-cli ${words.map((word) => `'${word}'`).join(" ")}`);
+  const script = [`export REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/redis.conf)`, ...asked];
+  const inside = ["exec", "-n", world.namespace, name, "--", "sh", "-c"];
+  const answers = await kubectl([...inside, script.join(`; echo '${NEXT}'; `)]);
+  return answers
+    .split(`${NEXT}\n`)
+    .slice(1)
+    .map((answer) => answer.trim());
+}
+
+const NEXT = "-- next --";
+
 /** Answer of `redis-cli words…` inside a Redis pod. */
-export async function askRedis({ metadata: { name } }: Pod, ...words: string[]): Promise<string> {
-  const script = `REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/redis.conf) redis-cli "$@"`;
-  const inside = ["exec", "-n", world.namespace, name, "--", "sh", "-c", script];
-  return (await kubectl([...inside, "redis-cli", ...words])).trim();
+export async function askRedis(redis: Pod, ...words: string[]): Promise<string> {
+  const [answer = ""] = await askRedisAll(redis, [words]);
+  return answer;
 }
 
 /** Requests and ranks that the index tells of. */
@@ -110,10 +147,10 @@ export interface Index {
 
 export async function readIndex(redis: Pod): Promise<Index> {
   const key = (name: string): string => `csps:{${world.namespace}/${world.deployment}}:${name}`;
-  const [requests, ranks] = [
-    await askRedis(redis, "HKEYS", key("shards")),
-    await askRedis(redis, "HLEN", key("ranks")),
-  ];
+  const [requests = "", ranks] = await askRedisAll(redis, [
+    ["HKEYS", key("shards")],
+    ["HLEN", key("ranks")],
+  ]);
   return {
     requests: requests
       .split("\n")
@@ -125,7 +162,7 @@ export async function readIndex(redis: Pod): Promise<Index> {
 
 /** Waits until a Redis of another pod is Ready. */
 export async function newRedis(before: Pod): Promise<Pod> {
-  return await eventually("a new Redis pod", 2 * MINUTE, async () => {
+  return await eventually("a new Redis pod", 6 * MINUTE, async () => {
     const now = await redisPod();
     demand(now.metadata.uid !== before.metadata.uid && isReady(now), "it is not Ready yet");
     return now;

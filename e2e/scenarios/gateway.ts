@@ -29,12 +29,16 @@ export interface CompletionRequest {
   readonly ignoreEos?: boolean;
 }
 
-/** One streamed completion; throws when the stream carries an error or ends without a finish reason. */
+/**
+ * One streamed completion; throws when the stream carries an error or ends without a finish reason. `onFirst` is told of the
+ * first piece of text.
+ */
 export async function complete(
   url: string,
   model: string,
   request: CompletionRequest,
   deadlineMs: number,
+  onFirst: () => void = () => undefined,
 ): Promise<Completion> {
   const began = Date.now();
   const response = await fetch(`${url}/v1/completions`, {
@@ -71,8 +75,10 @@ export async function complete(
     }
     const event = chunk.parse(message);
     const now = Date.now();
-    if (firstTokenMs === 0) firstTokenMs = now - began;
-    else longestPauseMs = Math.max(longestPauseMs, now - last);
+    if (firstTokenMs === 0) {
+      firstTokenMs = now - began;
+      onFirst();
+    } else longestPauseMs = Math.max(longestPauseMs, now - last);
     last = now;
     text += event.choices[0]?.text ?? "";
     finishReason = event.choices[0]?.finish_reason ?? finishReason;

@@ -5,8 +5,8 @@ import { stream } from "./faults.ts";
 import type { Completion } from "./gateway.ts";
 import { healthy, openGateway } from "./world.ts";
 
-const HEALED_MS = 4 * 60_000;
-const HOOK_MS = 6 * 60_000;
+const HEALED_MS = 8 * 60_000;
+const HOOK_MS = 20 * 60_000;
 
 export interface Served {
   /** Of the gateway, for the test that runs. */
