@@ -1,13 +1,13 @@
 /** Carries decisions out: records a move before it is ordered, and gives its record back when it is over. */
 import { troubleOf } from "../../runtime/state/clusterState.ts";
 import { RankFailure } from "../../runtime/wire/rankFailure.ts";
-import type { MoveState } from "../../runtime/wire/schema/move.ts";
 import type { DecodePool } from "../kube/object.ts";
 import { type Move, type MoveIntent, planFollow } from "../planning/rebalance/move.ts";
 import type { PoolSnapshot, RebalancePolicy } from "../planning/rebalance/pool.ts";
 import { balances } from "../ranks/rebalanceMark.ts";
 import type { RebalancerContext } from "./context.ts";
 import { type Ledger, recordOf } from "./ledger.ts";
+import type { EndedMove } from "./memory.ts";
 import type { PoolView } from "./observe.ts";
 
 const orderDeadlineMs = 3_000;
@@ -31,6 +31,8 @@ export interface NotRecorded {
   readonly why: string;
 }
 
+const fenced: NotRecorded = { reason: "Fenced", why: "another operator with a newer term moves pages" };
+
 /** Goes on with what was recorded; returns what is still under way, or why records of moves that are over stay. */
 export async function followMoves(
   turn: Turn,
@@ -39,6 +41,13 @@ export async function followMoves(
   const { context, pool, view, ledger } = turn;
   const reports = new Map(view.inventory.moves.map((move) => [move.moveId, move]));
   const policy = { orderMs, wanted: balances(pool, context.nowMs()) };
+  const { ending } = context.memories.of(pool.metadata.uid);
+  const recorded = new Set(ledger.intents.map(({ move }) => move.moveId));
+  for (const [moveId, ended] of ending) {
+    // The store did take it, and its answer was lost.
+    if (!recorded.has(moveId)) tellEnd(turn, ended);
+    ending.delete(moveId);
+  }
   const open: MoveIntent[] = [];
   let failure: string | undefined;
   for (const intent of ledger.intents) {
@@ -47,9 +56,13 @@ export async function followMoves(
     const { action } = planFollow(intent, report, snapshot, policy);
     if (action === "release") {
       const ended = await ledger.state.endMove(move, context.fence());
+      if (ended.ok && ended.value === "stale") return fenced;
       // Told once, by the look that gave the record back.
-      if (ended.ok) tellEnd(turn, move, report);
-      else failure = troubleOf(ended);
+      if (ended.ok) tellEnd(turn, { move, report });
+      else {
+        ending.set(move.moveId, { move, report });
+        failure = troubleOf(ended);
+      }
       continue;
     }
     if (action === "order") await order(turn, move);
@@ -74,8 +87,7 @@ export async function beginMoves(turn: Turn, moves: readonly Move[]): Promise<re
       context.fence(),
       policy.moveDeadlineMs + recordLivesMs,
     );
-    if (lease.ok && lease.value === "stale")
-      return { reason: "Fenced", why: "another operator with a newer term moves pages" };
+    if (lease.ok && lease.value === "stale") return fenced;
     // A store may still be read when it takes no more: then moves can be planned and none recorded.
     if (!lease.ok) failure = troubleOf(lease);
     if (!lease.ok || lease.value !== "accepted") continue;
@@ -112,7 +124,7 @@ function outcomeOf(error: unknown): string {
   return error instanceof RankFailure ? error.code : "internal";
 }
 
-function tellEnd({ context, pool }: Turn, move: Move, report: MoveState | undefined): void {
+function tellEnd({ context, pool }: Turn, { move, report }: EndedMove): void {
   const name = nameOf(pool);
   context.meters.moved(name, report?.phase ?? "released");
   if (report?.phase === "committed")
