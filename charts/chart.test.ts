@@ -39,7 +39,7 @@ async function render(...values: string[]): Promise<Rendered[]> {
     kubernetes,
     ...options,
   ];
-  return loadAll(await run(helm, args, { timeoutMs: 30_000 })) as Rendered[];
+  return loadAll(await run(helm, args, { timeoutMs: 120_000 })) as Rendered[];
 }
 
 function operatorOf(objects: Rendered[]): Rendered["spec"]["template"] {
@@ -60,7 +60,7 @@ beforeAll(async () => {
     ["apply", "--server-side", "-f", "-"],
     objects.map((object) => JSON.stringify(object)).join("\n"),
   );
-}, 180_000);
+});
 
 afterAll(() => plane.stop());
 

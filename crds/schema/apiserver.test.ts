@@ -37,8 +37,8 @@ beforeAll(async () => {
   const definitions = readdirSync(new URL("crds/", root)).filter((name) => name.endsWith(".yaml"));
   for (const name of definitions)
     await plane.kubectl(["apply", "--server-side", "-f", new URL(`crds/${name}`, root).pathname]);
-  await plane.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
-}, 180_000);
+  await plane.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=110s"]);
+});
 
 afterAll(() => plane.stop());
 

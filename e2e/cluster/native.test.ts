@@ -27,6 +27,6 @@ test("two control planes run beside each other, and one schedules a pod onto a n
     JSON.stringify({ status }),
   ]);
   await full.kubectl(["run", "p", "--image=none"]);
-  await full.kubectl(["wait", "pod/p", "--for=jsonpath={.spec.nodeName}=n1", "--timeout=30s"]);
+  await full.kubectl(["wait", "pod/p", "--for=jsonpath={.spec.nodeName}=n1", "--timeout=110s"]);
   expect((await bare.kubectl(["get", "pods", "-o", "name"])).trim()).toBe("");
 });

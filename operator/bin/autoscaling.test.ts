@@ -55,7 +55,7 @@ beforeAll(async () => {
   for (const name of ["n0", "n1"]) await world.addNode({ name, rack: "ra", gpus: 8 });
   operator = await world.startOperator();
   teaching = setInterval(teach, 200);
-}, 180_000);
+});
 
 afterAll(async () => {
   clearInterval(teaching);
@@ -89,10 +89,10 @@ async function counts(): Promise<string> {
   return `${groups.length} groups, ${pool?.spec.ranks ?? 0} ranks`;
 }
 
-async function untilCounts(expected: string, timeoutMs = 30_000): Promise<void> {
+async function untilCounts(expected: string): Promise<void> {
   await eventually(async () => {
     expect(await counts()).toBe(expected);
-  }, timeoutMs);
+  });
 }
 
 async function untilReason(reason: string): Promise<string> {
@@ -118,7 +118,7 @@ async function gateway(): Promise<FakeGateway> {
   });
 }
 
-describe("Enforce", { timeout: 120_000 }, () => {
+describe("Enforce", { timeout: 480_000 }, () => {
   it("grows with the load, shrinks after it, holds while blind, and is not undone by an apply", async () => {
     const spec = aSpec({ mode: "Enforce" });
     await world.applyDeployment(namespace, spec);
@@ -181,7 +181,7 @@ describe("Enforce", { timeout: 120_000 }, () => {
     const scaleToZero = { enabled: true, idleSeconds: 2 };
     await world.applyDeployment(namespace, aSpec({ mode: "Enforce", scaleToZero }));
     const door = await gateway();
-    await untilCounts("0 groups, 0 ranks", 60_000);
+    await untilCounts("0 groups, 0 ranks");
     await untilReason("Asleep");
     const available = (await read()).status?.conditions?.find(({ type }) => type === "Available");
     expect(available).toMatchObject({ status: "True", reason: "ScaledToZero" });
@@ -244,7 +244,7 @@ async function serveMetric(source: string, series: string): Promise<ChildProcess
   return child;
 }
 
-describe("Advise", { timeout: 60_000 }, () => {
+describe("Advise", { timeout: 360_000 }, () => {
   it("says what it would do and does nothing, and what it can't see", async () => {
     await world.applyDeployment(namespace, aSpec({ mode: "Advise", maxSampleAgeSeconds: 5 }));
     const door = await gateway();
@@ -267,7 +267,7 @@ describe("Advise", { timeout: 60_000 }, () => {
   });
 });
 
-describe("External", { timeout: 60_000 }, () => {
+describe("External", { timeout: 480_000 }, () => {
   const scale = (role: string, replicas: number): Promise<string> =>
     world.plane.kubectl(["scale", "-n", namespace, `rolescaler/m-${role}`, `--replicas=${replicas}`]);
 

@@ -76,8 +76,8 @@ beforeAll(async () => {
     expect(settled?.map((one) => one.type)).toEqual(
       expect.arrayContaining(["Available", "Progressing", "Degraded"]),
     );
-  }, 60_000);
-}, 180_000);
+  });
+});
 
 afterAll(async () => {
   await world.stop();

@@ -82,7 +82,7 @@ describe("kv verify", () => {
       now: Date.now,
       commandTimeoutMs: 5_000,
     });
-    await vi.waitFor(async () => valueOf(await state.checkFence(0)), 10_000);
+    await vi.waitFor(async () => valueOf(await state.checkFence(0)), 30_000);
   });
 
   afterAll(async () => {

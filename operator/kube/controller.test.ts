@@ -110,18 +110,22 @@ describe("a controller", () => {
 
   test("waits on stop for the reconcile that runs, and starts no other", async () => {
     let ended = false;
+    let end: (() => void) | undefined;
     const { queue, controller, telemetry } = run({
       reconcile: async () => {
-        await new Promise((resolve) => setTimeout(resolve, 30));
+        await new Promise<void>((resolve) => {
+          end = resolve;
+        });
         ended = true;
         return undefined;
       },
     });
     queue.add("a");
     queue.add("b");
-    await eventually("a is taken", () => queue.depth === 1);
-    await controller.stop();
-    expect(ended).toBe(true);
+    await eventually("a is taken", () => end !== undefined);
+    const stopped = controller.stop().then(() => ended);
+    end?.();
+    expect(await stopped).toBe(true);
     expect(telemetry.results).toEqual(["success"]);
   });
 });

@@ -71,7 +71,7 @@ describe("an informer", () => {
       indexes: { parity: byLabel("parity") },
       backoff: { minMs: 50, maxMs: 500 },
     }).start();
-    await informer.synced(30_000);
+    await informer.synced(90_000);
     expect(informer.store.size).toBe(total);
     expect(informer.store.byIndex("parity", "even").length).toBe(total / 2);
     expect(informer.store.get(`${namespace}/map-7`)?.metadata).not.toHaveProperty("managedFields");
@@ -204,7 +204,7 @@ describe("events", () => {
     } as const;
     for (let repeat = 0; repeat < 5; repeat += 1) recorder.record(occurrence);
     recorder.record({ ...occurrence, note: "x".repeat(5_000) });
-    await recorder.flush(10_000);
+    await recorder.flush(90_000);
     const { items } = await listPages(direct, { resource: events, namespace });
     const repeated = items.find((event) => event.note === "2 of 4 ranks fit");
     expect(items).toHaveLength(2);
@@ -218,7 +218,7 @@ describe("events", () => {
 });
 
 describe("leader election", () => {
-  const terms = { durationMs: 5_000, renewDeadlineMs: 3_500, retryMs: 400 };
+  const terms = { durationMs: 10_000, renewDeadlineMs: 8_000, retryMs: 400 };
 
   test("one of two leads; on release the other takes over at once with a higher fence", async () => {
     const namespace = await makeNamespace("election");
@@ -230,7 +230,7 @@ describe("leader election", () => {
     second.start();
     await eventually("the second has looked", () => second.holder === "first");
     // Longer than the lease: renewals keep it.
-    await new Promise((resolve) => setTimeout(resolve, 5_500));
+    await new Promise((resolve) => setTimeout(resolve, 10_500));
     expect([first.isLeader, second.isLeader]).toEqual([true, false]);
     const fence = first.fence ?? 0;
 
@@ -269,7 +269,7 @@ describe("leader election", () => {
     lostFence = isolated.fence ?? 0;
     other.start();
     proxy.cut();
-    await eventually("the other leads", () => other.isLeader, 20_000);
+    await eventually("the other leads", () => other.isLeader, 60_000);
     expect(lost).toHaveLength(1);
     expect(other.fence).toBe(lostFence + 1);
     proxy.restore();

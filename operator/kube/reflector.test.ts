@@ -235,16 +235,16 @@ describe("watching", () => {
   });
 
   test("takes a slow bookmark for a sign of life and goes on from its version", async () => {
-    const made = await started({ idleTimeoutMs: 1_500 });
-    for (let beat = 0; beat < 4; beat += 1) {
+    const made = await started({ idleTimeoutMs: 4_000 });
+    for (let beat = 0; beat < 9; beat += 1) {
       await new Promise((resolve) => setTimeout(resolve, 500));
       server.bookmark();
     }
-    await eventually("the last bookmark has come", () => made.resourceVersion === "104");
+    await eventually("the last bookmark has come", () => made.resourceVersion === "109");
     expect(server.watches.length).toBe(1);
     server.endWatches("cut");
     await eventually("a second watch", () => server.watches.length === 2);
-    expect(server.watches[1]?.searchParams.get("resourceVersion")).toBe("104");
+    expect(server.watches[1]?.searchParams.get("resourceVersion")).toBe("109");
     expect(made.store.size).toBe(0);
   });
 });

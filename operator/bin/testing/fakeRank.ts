@@ -53,9 +53,13 @@ export class FakeRank {
         response.writeHead(200, { "content-type": "text/plain" }).end(this.#metrics());
         return;
       }
-      void this.#answer(request).then(([status, body]) => {
-        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-      });
+      void this.#answer(request).then(
+        ([status, body]) => {
+          response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+        },
+        // Whoever asked has gone in the middle of it.
+        () => response.destroy(),
+      );
     });
   }
 

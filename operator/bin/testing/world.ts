@@ -45,7 +45,7 @@ export class World {
     const plane = await startControlPlane();
     const world = new World(plane);
     await plane.kubectl(["apply", "--server-side", "-f", join(root, "crds")]);
-    await plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    await plane.kubectl(["wait", "--for=condition=Established", "--timeout=110s", "crd", "--all"]);
     await create(world.cluster, namespaces, { metadata: { name: "csps-system" } });
     await world.kubelet.start();
     return world;
@@ -170,7 +170,7 @@ function readyCondition(status: "True" | "False"): object {
 }
 
 /** Asks until the answer is neither undefined nor false; an expectation that throws is asked again. */
-export async function eventually<T>(question: () => Promise<T> | T, timeoutMs = 30_000): Promise<T> {
+export async function eventually<T>(question: () => Promise<T> | T, timeoutMs = 90_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     try {
