@@ -107,8 +107,8 @@ class MembershipAgent:
 
     def _settle(self) -> None:
         if self._engine.stalled and not self._standing.failed:
-            # A hung device or driver: this rank would accept proposals and never come. A restart may help.
-            self._standing.failed = "the engine thread hangs in an epoch that is over"
+            # A hung device or driver, or a fault: this rank would accept proposals and never come. A restart may help.
+            self._standing.failed = "the engine thread hangs in an epoch that is over, or has ended"
             log.error(self._standing.failed)
         without = time.monotonic() - self._standing.without_since
         if self._standing.serving is None and without > SETTLE_SECONDS and not self._gave_up:

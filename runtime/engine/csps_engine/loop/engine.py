@@ -88,7 +88,9 @@ class EngineThread:
 
     @property
     def stalled(self) -> bool:
-        """The thread has not turned to its newest epoch although every wait of the old one must have ended."""
+        """The thread ended, or has not turned to its newest epoch although every wait of the old one must be over."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopped:
+            return True
         limit = 3 * self._times.collective + 2 * self._times.form
         with self._lock:
             return self._assigned is not None and time.monotonic() - self._assigned_at > limit
@@ -113,14 +115,21 @@ class EngineThread:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stopped:
-            with self._lock:
-                assigned, self._assigned = self._assigned, None
-            if assigned is None:
-                self.inbox.wait(1.0)
-                self.inbox.run_all()
-            else:
-                self._take_part(*assigned)
+        try:
+            while not self._stopped:
+                self._take_turn()
+        except Exception:
+            # Outside of an epoch there is nobody to tell; see `stalled`.
+            log.exception("the engine thread ends by a fault of this rank")
+
+    def _take_turn(self) -> None:
+        with self._lock:
+            assigned, self._assigned = self._assigned, None
+        if assigned is None:
+            self.inbox.wait(1.0)
+            self.inbox.run_all()
+        else:
+            self._take_part(*assigned)
 
     def _take_part(self, epoch: Epoch, store: Any) -> None:
         reason, broken = "", True
@@ -141,20 +150,26 @@ class EngineThread:
                 ended, self._mesh = self._mesh, None
             if ended is not None:
                 ended.abort()
-            self._work.end_epoch(reason)
-            self._on_ended(epoch, reason, broken)
+            try:
+                self._work.end_epoch(reason)
+            finally:
+                self._on_ended(epoch, reason, broken)
 
     def _meet(self, epoch: Epoch, store: Any) -> Mesh:
         proposal, form = epoch.proposal, timedelta(seconds=self._times.form)
-        meeting = store or join_store(proposal.store_host, proposal.store_port, form)
+        meeting = store or join_store(proposal.store_host, proposal.store_port, form, self._still_wanted)
         timeout = timedelta(seconds=self._times.collective)
         mesh = self._seat.meet(meeting, epoch, timeout, self._device)
         with self._lock:
             self._mesh = mesh
-            superseded = self._assigned is not None
-        if superseded or self._stopped:
+        if not self._still_wanted():
             raise MeshBroken("superseded while it formed")
         return mesh
+
+    def _still_wanted(self) -> bool:
+        """The epoch that forms: no newer one was assigned meanwhile."""
+        with self._lock:
+            return self._assigned is None and not self._stopped
 
     def _tick_until_left(self, epoch: Epoch, mesh: Mesh) -> str:
         formed = False

@@ -7,11 +7,19 @@ import ipaddress
 import os
 import socket
 import struct
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from datetime import timedelta
 
 import torch.distributed as dist
 
+from csps_engine.comm.mesh import MeshBroken
+
 SIOCGIFADDR = 0x8915
+LOOK_SECONDS = 0.05
+"""How often whoever joins looks whether it still should."""
 
 
 def host_store(address: str, timeout: timedelta) -> dist.TCPStore:
@@ -20,9 +28,32 @@ def host_store(address: str, timeout: timedelta) -> dist.TCPStore:
     return dist.TCPStore(address, 0, None, True, timeout, wait_for_workers=False, use_libuv=False)
 
 
-def join_store(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
-    """Connect to another rank's store; raises RuntimeError when it does not answer in time."""
-    return dist.TCPStore(host, port, None, False, timeout, wait_for_workers=False, use_libuv=False)
+def join_store(host: str, port: int, timeout: timedelta, wanted: Callable[[], bool] = lambda: True) -> dist.TCPStore:
+    """Connect to another rank's store; raises MeshBroken when it does not answer in time, or is not wanted any more.
+
+    A host listens before it proposes, so one that refuses is gone, and that shows at once. torch itself would try it
+    again until the time-out and all of that once more, and wait without end for one that hangs: hence the thread.
+    """
+    until = time.monotonic() + timeout.total_seconds()
+    joined: Future[dist.TCPStore] = Future()
+    threading.Thread(target=_join, args=(joined, host, port, timeout), name="join-store", daemon=True).start()
+    while not wait([joined], LOOK_SECONDS).done:
+        if not wanted():
+            raise MeshBroken("superseded while its host was awaited")
+        if time.monotonic() >= until:
+            raise MeshBroken(f"the epoch's host at {host}:{port} did not answer in time")
+    try:
+        return joined.result()
+    except (OSError, RuntimeError) as error:
+        raise MeshBroken(f"the epoch's host at {host}:{port} is gone: {error}") from error
+
+
+def _join(joined: Future[dist.TCPStore], host: str, port: int, timeout: timedelta) -> None:
+    try:
+        socket.create_connection((host, port), timeout.total_seconds()).close()
+        joined.set_result(dist.TCPStore(host, port, None, False, timeout, wait_for_workers=False, use_libuv=False))
+    except Exception as error:
+        joined.set_exception(error)
 
 
 def bind_collectives(address: str) -> None:
