@@ -6,6 +6,7 @@ import { type RedisServer, startRedisServer } from "../../runtime/state/testing/
 import { StateStores } from "./stateStores.ts";
 
 const deployment = "ns/m";
+const target = { deployment, deadlineMs: 90_000 };
 let server: RedisServer;
 let stores: StateStores;
 let state: ClusterState;
@@ -16,6 +17,8 @@ beforeAll(async () => {
   state = createRedisClusterState({
     ...{ url: server.socket, deployment, now: Date.now, commandTimeoutMs: 30_000 },
   });
+  // Connected from here on.
+  expect(await stores.clear({ ...target, url: server.socket })).toBeUndefined();
 });
 
 afterAll(async () => {
@@ -24,16 +27,25 @@ afterAll(async () => {
   await server.dispose();
 });
 
+/** Silent for longer than an answer is waited for. */
+async function fallSilent(): Promise<void> {
+  server.pause();
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  server.resume();
+}
+
+it("takes no store for away that is silent for a while, within its deadline", async () => {
+  const silence = fallSilent();
+  expect(await stores.probe({ ...target, url: server.socket })).toBeUndefined();
+  await silence;
+});
+
 it("clears a store that is silent for a while, within its deadline", async () => {
-  const target = { url: server.socket, ca: undefined, deployment, deadlineMs: 90_000 };
-  expect(await stores.clear(target)).toBeUndefined();
   await expect
     .poll(async () => (await state.reportRank(aReport(), 600_000)).ok, { timeout: 30_000 })
     .toBe(true);
-  server.pause();
-  const cleared = stores.clear(target);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  server.resume();
-  expect(await cleared).toBeUndefined();
+  const silence = fallSilent();
+  expect(await stores.clear({ ...target, url: server.socket })).toBeUndefined();
+  await silence;
   expect(valueOf(await state.listRanks())).toEqual([]);
 });

@@ -17,9 +17,7 @@ interface Probe {
 
 const probeAgeMs = 5_000;
 
-/** A connection is made in the background: until it stands, a question is asked again. */
-const connecting: readonly StateProblem[] = ["unreachable"];
-/** What is asked once and safe to repeat is also asked again after a silence, and when another primary is found. */
+/** A connection is made in the background, a busy process hears an answer late, and another primary takes over: asked again. */
 const passing: readonly StateProblem[] = ["unreachable", "timeout", "readOnly"];
 const retryMs = 100;
 
@@ -36,13 +34,13 @@ export class StateStores implements StateStoreAccess {
   async probe(target: StateStoreTarget): Promise<string | undefined> {
     const last = this.#probes.get(target.deployment);
     if (last?.url === target.url && performance.now() - last.atMs < probeAgeMs) return last.failure;
-    const failure = await this.#ask(target, connecting, (state) => state.advanceFence(this.#fence()));
+    const failure = await this.#ask(target, (state) => state.advanceFence(this.#fence()));
     this.#probes.set(target.deployment, { url: target.url, failure, atMs: performance.now() });
     return failure;
   }
 
   async clear(target: StateStoreTarget): Promise<string | undefined> {
-    return await this.#ask(target, passing, (state) => state.clear(this.#fence()));
+    return await this.#ask(target, (state) => state.clear(this.#fence()));
   }
 
   /** The cluster state of a deployment; a sentence when the URL can't be read. Its calls have their own deadline. */
@@ -63,7 +61,6 @@ export class StateStores implements StateStoreAccess {
 
   async #ask(
     target: StateStoreTarget,
-    passes: readonly StateProblem[],
     question: (state: ClusterState) => Promise<StateAnswer<unknown>>,
   ): Promise<string | undefined> {
     const deadline = performance.now() + target.deadlineMs;
@@ -74,7 +71,7 @@ export class StateStores implements StateStoreAccess {
       const answer = await question(state);
       if (answer.ok)
         return answer.value === "stale" ? "another operator with a newer term uses it" : undefined;
-      if (!passes.includes(answer.problem) || performance.now() + retryMs > deadline) {
+      if (!passing.includes(answer.problem) || performance.now() + retryMs > deadline) {
         return `${answer.problem}: ${answer.message}`;
       }
       await new Promise((resolve) => setTimeout(resolve, retryMs));
