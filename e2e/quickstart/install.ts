@@ -20,7 +20,7 @@ export async function installChart(cluster: Cluster, registry: string | undefine
     const values = registry === undefined ? [] : ["--set", `imageRegistry=${registry}`];
     await helm(cluster, [
       ...["upgrade", "--install", "csps", CHART, "-n", SYSTEM_NAMESPACE, "--create-namespace"],
-      ...["--wait", "--timeout", "3m", ...values],
+      ...["--wait", "--timeout", "9m", ...values],
     ]);
   });
 }
@@ -38,7 +38,7 @@ export async function restartOperator(cluster: Cluster): Promise<void> {
       "deployment",
       "-l",
       selector,
-      "--timeout=120s",
+      "--timeout=480s",
     ]);
   });
 }
@@ -54,9 +54,9 @@ export async function applySample(cluster: Cluster, registry: string | undefined
 /** Deletes the sample and waits until its finalizer and its owned objects are gone. */
 export async function removeSample(cluster: Cluster): Promise<void> {
   const target = ["-n", NAMESPACE, "delete", "cspsdeployment", DEPLOYMENT, "--ignore-not-found"];
-  await kubectl(cluster, [...target, "--wait", "--timeout=120s"]);
+  await kubectl(cluster, [...target, "--wait", "--timeout=480s"]);
   const pods = ["-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", `csps.io/deployment=${DEPLOYMENT}`];
-  await kubectl(cluster, [...pods, "--timeout=120s"]);
+  await kubectl(cluster, [...pods, "--timeout=480s"]);
 }
 
 /** Takes everything off a cluster that stays. */
@@ -65,7 +65,7 @@ export async function uninstall(cluster: Cluster): Promise<void> {
   await step("removing CSPS from the cluster", async () => {
     if (kinds.includes("cspsdeployments")) await removeSample(cluster);
     await helm(cluster, ["uninstall", "csps", "-n", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait"]);
-    await kubectl(cluster, ["delete", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--timeout=120s"]);
+    await kubectl(cluster, ["delete", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--timeout=480s"]);
     if (existsSync(join(CHART, "crds"))) {
       await kubectl(cluster, ["delete", "--ignore-not-found", "-f", join(CHART, "crds")]);
     }

@@ -13,7 +13,7 @@ export interface Answer {
   servedBy: Record<string, string>;
 }
 
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 600_000;
 
 interface Piece {
   text: string;

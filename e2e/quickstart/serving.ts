@@ -16,7 +16,7 @@ export interface Deployment {
   status?: { observedGeneration?: number; conditions?: Condition[] };
 }
 
-const DEADLINE_MS = 8 * 60_000;
+const DEADLINE_MS = 15 * 60_000;
 const POLL_MS = 1_000;
 /** What must hold, in the order in which it comes true. */
 const WANTED = ["TopologySatisfied", "EnginesReady", "StateStoreReachable", "Available"] as const;

@@ -18,7 +18,7 @@ let expected: Answers;
 beforeAll(async () => {
   expected = await reference();
   door = await openGateway();
-}, 20 * MINUTE);
+}, 60 * MINUTE);
 
 afterAll(() => {
   door.close();
@@ -26,13 +26,13 @@ afterAll(() => {
 
 test.each(Object.keys(PROMPTS))(
   "the greedy completion of the prompt of %s equals the reference",
-  { timeout: 5 * MINUTE },
+  { timeout: 16 * MINUTE },
   async (name) => {
     const answer = await complete(
       door.url,
       MODEL,
       { prompt: PROMPTS[name] ?? "", maxTokens: REFERENCE_TOKENS },
-      4 * MINUTE,
+      15 * MINUTE,
     );
     console.log(
       `   ${name}: ${answer.promptTokens} prompt tokens, first token after ${answer.firstTokenMs} ms, ` +
@@ -47,7 +47,7 @@ test.each(Object.keys(CHATS))("the greedy chat answer to the %s equals the refer
   const response = await fetch(`${door.url}/v1/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    signal: AbortSignal.timeout(MINUTE),
+    signal: AbortSignal.timeout(2 * MINUTE),
     body: JSON.stringify({
       model: MODEL,
       messages: CHATS[name],
@@ -60,24 +60,24 @@ test.each(Object.keys(CHATS))("the greedy chat answer to the %s equals the refer
   expect(answer.choices[0].message.content).toBe(expected[name]?.text);
 });
 
-test("eight concurrent streams give the same text as each alone", { timeout: 8 * MINUTE }, async () => {
+test("eight concurrent streams give the same text as each alone", { timeout: 30 * MINUTE }, async () => {
   const prompts = Array.from({ length: 8 }, (_, index) => `Chapter ${index + 1}. ${story(20 + 20 * index)}`);
   const ask = async (prompt: string): Promise<string> =>
-    (await complete(door.url, MODEL, { prompt, maxTokens: 32 }, 4 * MINUTE)).text;
+    (await complete(door.url, MODEL, { prompt, maxTokens: 32 }, 15 * MINUTE)).text;
   const together = await Promise.all(prompts.map(ask));
   const alone: string[] = [];
   for (const prompt of prompts) alone.push(await ask(prompt));
   expect(together).toEqual(alone);
 });
 
-test("sampling with a seed repeats, and another seed differs", { timeout: 2 * MINUTE }, async () => {
+test("sampling with a seed repeats, and another seed differs", { timeout: 10 * MINUTE }, async () => {
   const ask = async (seed: number): Promise<string> =>
     (
       await complete(
         door.url,
         MODEL,
         { prompt: "Once upon a time", maxTokens: 24, temperature: 1, seed },
-        MINUTE,
+        3 * MINUTE,
       )
     ).text;
   const first = await ask(7);

@@ -60,8 +60,8 @@ async function measured(node: string, namespace: string, name: string): Promise<
   };
 }
 
-test("an engine rank uses at most 1.5 GiB", { timeout: 6 * MINUTE }, async () => {
-  await healthy(4 * MINUTE);
+test("an engine rank uses at most 1.5 GiB", { timeout: 20 * MINUTE }, async () => {
+  await healthy(8 * MINUTE);
   for (const pod of [...(await rankPods("prefill")), ...(await rankPods("decode"))]) {
     const used = await usage(pod.spec.nodeName ?? "", world.namespace, pod.metadata.name);
     console.log(`   ${pod.metadata.name}: ${(used.workingSetBytes / MIB).toFixed(0)} MiB`);

@@ -7,7 +7,7 @@ import openai
 
 def main() -> None:
     url, model = sys.argv[1:]
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none asked for", max_retries=0, timeout=60)
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none asked for", max_retries=0, timeout=240)
     assert [entry.id for entry in client.models.list()] == [model]
     messages = [{"role": "user", "content": "Say hello."}]
     whole = client.chat.completions.create(model=model, messages=messages, max_tokens=24, temperature=0)

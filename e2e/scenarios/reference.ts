@@ -22,7 +22,7 @@ export async function reference(): Promise<Answers> {
   const env = await pythonEnv();
   const key = await contentKey({ paths: [script], texts: [request, env.modelFile] });
   const folder = await cachedFolder("reference", key, async (target) => {
-    const output = await run(env.python, [script, env.modelFile], { input: request, timeoutMs: 900_000 });
+    const output = await run(env.python, [script, env.modelFile], { input: request, timeoutMs: 45 * 60_000 });
     await writeFile(join(target, "answers.json"), output);
   });
   return answers.parse(JSON.parse(await readFile(join(folder, "answers.json"), "utf8")));
