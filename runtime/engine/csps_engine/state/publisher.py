@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from csps_engine.config import EngineConfig
 from csps_engine.core.plan import PAGE_TOKENS
@@ -36,6 +36,8 @@ REFRESH_SECONDS = MAP_LIVES_MS / 2000
 """A request may live longer than its map."""
 RETRY_SECONDS = 0.25
 """After the first failure; twice as long after each further one, up to REPORT_SECONDS."""
+REDIS_FAILED = (RedisError, RedisClusterException, OSError, TimeoutError, ValueError)
+"""What a client of a cluster raises when no node answers is no RedisError."""
 WRITE_SECONDS = 0.5
 """Nothing waits for a write. A busy rank may not get to an answer that has come for some of this."""
 CONNECT_SECONDS = 2.0
@@ -151,6 +153,9 @@ class StatePublisher:
                 }
                 written = await self._call("shard_put", values)
             self._away = written is None
+            if self._away:
+                # The map of one that holds nothing is in Redis yet, and is no part of what is published again.
+                self._unpublished.add(request_id)
 
     def _epoch(self) -> int:
         assert self._state is not None
@@ -165,7 +170,7 @@ class StatePublisher:
             words = [*verb.key_names(self._deployment), *verb.arguments(values)]
             async with asyncio.timeout(connecting + 2 * WRITE_SECONDS):
                 reply = await _run(client, verb, words)
-        except (RedisError, OSError, TimeoutError, ValueError) as error:
+        except REDIS_FAILED as error:
             if not self._away:
                 log.warning("Redis is away, writes are dropped: %r", error)
             assert self._metrics is not None
@@ -202,7 +207,7 @@ async def _close(client: Redis | RedisCluster) -> None:
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await client.aclose()
-    except (RedisError, OSError, TimeoutError) as error:
+    except REDIS_FAILED as error:
         log.debug("closing a Redis connection failed: %r", error)
 
 

@@ -81,3 +81,42 @@ def test_the_answer_that_says_what_redis_forgot_may_be_lost(config: EngineConfig
         assert link.lost == 1
 
     play(config, scene)
+
+
+def test_a_removal_that_found_its_connection_broken_is_made_up_for(config: EngineConfig, redis: RedisProcess) -> None:
+    async def scene(publisher: StatePublisher, metrics: Metrics) -> None:
+        publisher.put(request("ended"))
+        publisher.put(request("held"))
+        await until(lambda: redis.client.hlen(KEYS + "shards") == 2)
+        dropped = metrics.state_dropped._value.get()
+        redis.client.client_kill_filter(_type="normal", skipme=True)
+        publisher.remove("ended")
+        await until(lambda: metrics.state_dropped._value.get() > dropped)
+        await until(lambda: redis.client.hkeys(KEYS + "shards") == ["held"])
+
+    play(config, scene)
+
+
+def test_a_cluster_that_is_away_at_first_is_written_to_once_it_is_there(config: EngineConfig, tmp_path: Path) -> None:
+    cluster = RedisProcess(tmp_path, "--cluster-enabled", "yes")
+
+    def serves() -> bool:
+        return bool(cluster.client.cluster("INFO")["cluster_state"] == "ok")
+
+    try:
+        cluster.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        asyncio.run(until(serves))
+        cluster.stop()
+        Path(config.redis_url_file).write_text(f"redis+cluster://127.0.0.1:{cluster.port}")
+
+        async def scene(publisher: StatePublisher, metrics: Metrics) -> None:
+            publisher.put(request("held"))
+            await until(lambda: metrics.state_dropped._value.get() >= 2)
+            await asyncio.to_thread(cluster.start)
+            await until(serves)
+            await until(lambda: cluster.client.hkeys(KEYS + "shards") == ["held"])
+
+        play(config, scene, 60)
+    finally:
+        cluster.client.close()
+        cluster.stop()
