@@ -1,9 +1,13 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { conditionOf, deployment, get, kubectl, nodes, pods, rankPods, world } from "./world.ts";
+import { conditionOf, deployment, get, healthy, kubectl, nodes, pods, rankPods, world } from "./world.ts";
 import { listOf } from "./objects.ts";
 
 const RACK = "csps.io/rack";
+
+beforeAll(async () => {
+  await healthy(5 * 60_000);
+});
 
 test("one listing shows the deployment, its groups, its pool and their pods on nodes", async () => {
   const text = await kubectl(["get", "csps,spgroups,decodepools,pods", "-n", world.namespace, "-o", "wide"]);

@@ -34,7 +34,7 @@ test.each([
   { role: "decode", request: TALKATIVE },
 ] as const)(
   "streams survive the kill -9 of a $role rank, and the group is whole again by itself",
-  { timeout: 30 * MINUTE },
+  { timeout: 60 * MINUTE },
   async ({ role, request }) => {
     const calm = await stream(served.url, request);
     const victim = (await rankPods(role)).at(-1);
@@ -56,7 +56,7 @@ test.each([
 
 test(
   "streams do not notice the loss of Redis with its data; the next one has the index within 10 s",
-  { timeout: 30 * MINUTE },
+  { timeout: 60 * MINUTE },
   async () => {
     const redis = await redisPod();
     const ranks = await rankCount();
@@ -82,7 +82,7 @@ test(
 
 test(
   "a Redis that is wiped, every connection to it cut, has the whole index again within 10 s; no stream notices",
-  { timeout: 30 * MINUTE },
+  { timeout: 60 * MINUTE },
   async () => {
     const redis = await redisPod();
     const calm = await stream(served.url, LONGEST_LIVED);

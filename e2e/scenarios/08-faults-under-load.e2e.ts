@@ -37,7 +37,7 @@ async function successorOf({ metadata: { name, uid } }: Pod, deadlineMs: number)
 
 test(
   "streams do not notice the kill -9 of the operator, which comes back and heals",
-  { timeout: 25 * MINUTE },
+  { timeout: 60 * MINUTE },
   async () => {
     const [operator] = await operatorPods();
     const [rank] = await rankPods("decode");
@@ -71,7 +71,7 @@ async function reported(node: string, sinceMs: number, deadlineMs: number): Prom
 const SAYS_WHY =
   /(the stream carried an error: \{|the gateway answered 503: \{"error":\{)"message":"[^"]{20,}/;
 
-test("a stopped node is survived and its ranks return", { timeout: 30 * MINUTE }, async () => {
+test("a stopped node is survived and its ranks return", { timeout: 60 * MINUTE }, async () => {
   const ranks = [...(await rankPods("prefill")), ...(await rankPods("decode"))];
   const others = await pods(`csps.io/deployment=${world.deployment},csps.io/role=gateway`);
   const gatewayNodes = new Set(others.map((pod) => pod.spec.nodeName));
@@ -122,7 +122,7 @@ async function giveGpus(node: string, count: number): Promise<void> {
 
 test(
   "a cordoned node's rank hands its pages over and leaves; no stream is broken off",
-  { timeout: 25 * MINUTE },
+  { timeout: 60 * MINUTE },
   async () => {
     const [stays, leaves] = (await rankPods("decode")).sort((a, b) =>
       a.metadata.name.localeCompare(b.metadata.name),

@@ -27,7 +27,7 @@ export type Outcome =
   | { readonly kind: "refused"; readonly message: string };
 
 export async function stream(url: string, request = TALKATIVE, onFirst?: () => void): Promise<Completion> {
-  return await complete(url, MODEL, request, 12 * MINUTE, onFirst);
+  return await complete(url, MODEL, request, 25 * MINUTE, onFirst);
 }
 
 /**
