@@ -67,7 +67,7 @@ test("bundled as in the image, caches of 500 pods stay within their part of the 
   const { stdout } = await promisify(execFile)(process.execPath, [program, controlPlane.kubeconfigPath], {
     // Only what a container would have: no options of the test runner.
     env: { PATH: process.env["PATH"] },
-    timeout: 60_000,
+    timeout: 150_000,
   });
   const footprint = JSON.parse(stdout) as { pods: number; peakMiB: number };
   expect(footprint.pods).toBe(podCount);

@@ -17,7 +17,7 @@ const caches = [
 const elector = new LeaderElector({ cluster, namespace: "default", name: "footprint" });
 elector.start();
 for (const cache of caches) cache.start();
-await Promise.all(caches.map((cache) => cache.synced(30_000)));
+await Promise.all(caches.map((cache) => cache.synced(120_000)));
 const { maxRSS } = process.resourceUsage();
 process.stdout.write(JSON.stringify({ pods: podCache.store.size, peakMiB: Math.round(maxRSS / 1024) }));
 await Promise.all(caches.map((cache) => cache.stop()));
