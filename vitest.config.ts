@@ -7,7 +7,7 @@ export default defineConfig({
     // Two cores: more workers only make the component tests' control planes time out.
     maxWorkers: 2,
     // A test is told to fail by what it awaits; these only end what hangs on a machine that is busy with other work too.
-    testTimeout: 180_000,
+    testTimeout: 300_000,
     hookTimeout: 300_000,
   },
 });
