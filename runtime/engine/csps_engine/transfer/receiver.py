@@ -34,7 +34,13 @@ from csps_engine.transfer.transport import Access, Inbound
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60.0
+"""Within a greeting or a frame."""
+PAUSE_SECONDS = 3600.0
+"""Between two frames. A prompt stands back for shorter ones, and its sender ends the connection by its own deadline."""
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 4))
+"""Seconds, seconds and times: so a sender is missed that is gone without a word."""
 MAX_PAYLOAD_BYTES = 2**30
+ACCEPT_AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,12 @@ class TransferServer:
         self._listener = socket.create_server((host, port), family=family, backlog=128)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, name="transfer-accept", daemon=True).start()
 
     def close(self) -> None:
         """Stop accepting and end every connection."""
+        self._closed.set()
         # A blocked accept() keeps the socket alive until it is shut down.
         _shut(self._listener)
         with self._lock:
@@ -125,37 +133,59 @@ class TransferServer:
             _shut(connection)
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 connection, peer = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                self._wait_a_little(error)
+                continue
             with self._lock:
                 self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection, peer[0]), name="transfer", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection, peer[0]), name="transfer", daemon=True).start()
+            except RuntimeError as error:
+                self._end(connection)
+                self._wait_a_little(error)
+
+    def _wait_a_little(self, error: Exception) -> None:
+        """No descriptor or thread is left, say: others become free. Who knocks stands in line meanwhile."""
+        if not self._closed.wait(ACCEPT_AGAIN_SECONDS):
+            log.warning("the transfer port takes no connection just now: %r", error)
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
         try:
             connection.settimeout(IDLE_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEP_ALIVE:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
             with closing(self._access.transport.inbound(self._greet(connection))) as inbound:
                 send_json(connection, inbound.answer())
                 self._take_frames(connection, inbound)
         except (OSError, TransferBroken) as error:
             log.info("transfer connection from %s ended: %s", peer, error)
         finally:
-            _shut(connection)
-            with self._lock:
-                self._connections.discard(connection)
+            self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        _shut(connection)
+        with self._lock:
+            self._connections.discard(connection)
 
     def _take_frames(self, connection: socket.socket, inbound: Inbound) -> None:
-        while (document := receive_json(connection)) is not None:
+        while (document := self._next(connection)) is not None:
             if "read" in document:
                 self._give(connection, read_from_json(document["read"]))
                 continue
             header = header_from_json(document)
             payload = inbound.receive(connection, document, self._store.payload_bytes(header))
             send_json(connection, self._answer(header, payload))
+
+    def _next(self, connection: socket.socket) -> dict[str, Any] | None:
+        connection.settimeout(PAUSE_SECONDS)
+        document = receive_json(connection)
+        connection.settimeout(IDLE_SECONDS)
+        return document
 
     def _greet(self, connection: socket.socket) -> dict[str, Any]:
         """The greeting of someone who may send; raises TransferBroken for others."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from free_ports import free_ports
 from transports import TRANSPORTS
 
 from csps_engine.core.kvshape import DtypeName, KvShape
@@ -48,9 +49,7 @@ class Holder:
 def holder(name: str, dtype: DtypeName = "float32", transport: Transport = TCP) -> Holder:
     shape = KvShape(layers=LAYERS, kv_heads=2, head_dim=8, dtype=dtype)
     store = PageStore(f"{name}-uid", Replica(LAYERS), KvPool(shape, 8), Metrics())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports()
     server = TransferServer("127.0.0.1", port, Access(TOKEN, transport), store)
     ref = RankRef(rank_id=name, incarnation=f"{name}-uid", address="127.0.0.1", control_port=1, transfer_port=port)
     return Holder(store, server, ref)
