@@ -90,7 +90,7 @@ class EventBoard:
         self._loop.call_soon_threadsafe(self.open, request_id, about)
 
     def relay(self, request_id: str, line: bytes) -> bool:
-        """Append a line that another rank wrote; False when the stream is over."""
+        """Append a line that another rank wrote, or that ends it; False when the stream is over."""
         stream = self._streams.get(request_id)
         if stream is None or stream.ended_at is not None:
             return False
@@ -104,9 +104,6 @@ class EventBoard:
         """A stream under way that nobody reads."""
         stream = self._streams.get(request_id)
         return stream is not None and stream.ended_at is None and not stream.followers
-
-    def discard(self, request_id: str) -> None:
-        self._streams.pop(request_id, None)
 
     def post(self, events: Sequence[tuple[str, WireMessage]]) -> None:
         """Append events, in order. `done` and `error` end a stream; an unknown stream's events are dropped."""

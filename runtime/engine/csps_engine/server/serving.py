@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Hashable
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import web
 
@@ -16,9 +17,9 @@ from csps_engine.loop.event_board import EventStream, decode_identity
 from csps_engine.loop.pool_work import PoolWork
 from csps_engine.loop.prefill_queue import PrefillTask
 from csps_engine.loop.prefill_work import PrefillWork
-from csps_engine.loop.reports import error_event
+from csps_engine.loop.reports import error_event, refused_event
 from csps_engine.loop.reservations import Wish
-from csps_engine.refusal import refuse
+from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
 from csps_engine.server.http import parse, reply
 from csps_engine.server.rank import Rank
@@ -90,12 +91,33 @@ class ServingHandlers:
     async def _begin(self, asked: wire.DecodeRequest, order: DecodeOrder, about: Hashable) -> EventStream:
         work, board = self._pool_work(), self._rank.board
         stream = board.open(asked.request_id, about)
+        begun = asyncio.ensure_future(self._rank.call(lambda: work.begin(asked.request_id, asked.prompt_tokens, order)))
         try:
-            await self._rank.call(lambda: work.begin(asked.request_id, asked.prompt_tokens, order))
-        except BaseException:
-            board.discard(asked.request_id)
+            await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            if stream.followers:
+                begun.add_done_callback(partial(self._begun, asked.request_id))
+            else:
+                # The engine may be at it already, and tells it to nobody.
+                begun.cancel()
+                self._rank.cancel(asked.request_id)
+                self._not_begun(asked.request_id, refuse("unknown_request", "its client left before it began"))
+            raise
+        except Exception as error:
+            self._not_begun(asked.request_id, error)
             raise
         return stream
+
+    def _begun(self, request_id: str, done: asyncio.Future[None]) -> None:
+        """Its client has left, and another one follows it."""
+        if not done.cancelled():
+            self._not_begun(request_id, done.exception())
+
+    def _not_begun(self, request_id: str, error: BaseException | None) -> None:
+        """End the stream of a decode that did not begin: whoever asked for the same meanwhile follows it already."""
+        if error is not None:
+            event = refused_event(error) if isinstance(error, Refused) else error_event("internal", repr(error))
+            self._rank.board.relay(request_id, event.to_json() + b"\n")
 
     async def _queue(self, asked: wire.PrefillRequest, about: Hashable) -> EventStream:
         task = prefill_task(asked, time.monotonic())
