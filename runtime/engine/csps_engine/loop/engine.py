@@ -112,7 +112,8 @@ class EngineThread:
         self._stopped = True
         self.break_off()
         self.inbox.put(lambda: None)
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 class RequestTasks:
@@ -34,5 +37,8 @@ class RequestTasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _forget(self, request_id: str, _: asyncio.Task[None]) -> None:
-        self._tasks.pop(request_id, None)
+    def _forget(self, request_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(request_id) is task:
+            del self._tasks[request_id]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("what was under way for %s failed", request_id, exc_info=task.exception())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from csps_engine.loop.epoch_work import Epoch
 from csps_engine.loop.seat import Seat
 from csps_engine.server.tensor_processes import FollowerHandle
+
+log = logging.getLogger(__name__)
 
 
 class ProcessFailed(RuntimeError):
@@ -80,12 +83,16 @@ class Crew:
         follower, ready = self._followers[number], self._ready[number]
         who = f"process {follower.tensor_rank} of this rank"
         why = "ended"
-        with suppress(ConnectionError):
-            try:
-                while line := await self._line(reader, ready.done()):
-                    self._hear(json.loads(line), who, ready)
-            except TimeoutError:
-                why = f"said nothing for {self._silence_seconds:.0f} s"
+        try:
+            while line := await self._line(reader, ready.done()):
+                self._hear(json.loads(line), who, ready)
+        except TimeoutError:
+            why = f"said nothing for {self._silence_seconds:.0f} s"
+        except ConnectionError as error:
+            log.info("the connection to %s broke: %r", who, error)
+        except ValueError as error:
+            # As of one that ended within a line.
+            why = f"said what is not understood: {error}"
         if not ready.done():
             ready.set_exception(ProcessFailed(f"{who} {why}"))
         if not self._lost.done():

@@ -79,13 +79,13 @@ class Rank:
             log.exception("the model could not be loaded")
             self.standing.failed = f"the model could not be loaded: {error}"
             return
-        self._make_engine()
-        self.model = model
-        self.standing.loaded = True
-        log.info("ready to join", extra={"fields": {"kvFormat": model.kv_format, "pages": self.state().pages_total}})
-        assert self.agent is not None
         try:
-            await self.agent.run()
+            agent = self._make_engine()
+            self.model = model
+            self.standing.loaded = True
+            pages = self.state().pages_total
+            log.info("ready to join", extra={"fields": {"kvFormat": model.kv_format, "pages": pages}})
+            await agent.run()
         except Exception as error:
             # Nothing would form epochs any more: show it, so that the process is restarted.
             log.exception("the membership agent failed")
@@ -217,7 +217,7 @@ class Rank:
         if self.board.unfollowed(request_id):
             self.cancel(request_id)
 
-    def _make_engine(self) -> None:
+    def _make_engine(self) -> MembershipAgent:
         config, standing, loop = self.config, self.standing, self.loop
         work = self.work
         assert work is not None
@@ -255,3 +255,4 @@ class Rank:
             departures=Departures(config.drain_grace_ms / 1000),
         )
         self.engine.start()
+        return self.agent
