@@ -43,20 +43,22 @@ def test_a_prompt_may_stand_back_between_two_layers_for_longer_than_a_frame_may_
 def test_a_port_that_lacked_descriptors_takes_connections_again(holders: list[Holder]) -> None:
     address = (holders[0].ref.address, holders[0].ref.transfer_port)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket() as knocking, ExitStack() as taken:
-        knocking.settimeout(30)
+    # A thread that waits for a connection has the descriptor for it: the one after finds none.
+    with socket.socket() as first, socket.socket() as second, ExitStack() as taken:
+        second.settimeout(60)
         highest = max(int(name) for name in os.listdir("/proc/self/fd"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, limits[1]))
         try:
             while (spare := _spare()) is not None:
                 taken.callback(os.close, spare)
-            knocking.connect(address)
+            first.connect(address)
+            second.connect(address)
             time.sleep(0.5)  # as a rule it has tried to take the connection by then
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         taken.close()
-        send_json(knocking, {"token": "token"})
-        assert receive_json(knocking) == {}
+        send_json(second, {"token": "token"})
+        assert receive_json(second) == {}
 
 
 def _spare() -> int | None:
