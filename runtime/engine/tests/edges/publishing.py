@@ -37,7 +37,7 @@ class RedisProcess:
             [program, *self._place(), *self._options],
             stdout=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -50,7 +50,7 @@ class RedisProcess:
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.wait(5)
+        self._process.wait(60)
 
 
 class SentinelProcess(RedisProcess):
@@ -94,7 +94,7 @@ def request(name: str) -> PoolRequest:
 
 
 def play(
-    config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]], seconds: float = 20
+    config: EngineConfig, scene: Callable[[StatePublisher, Metrics], Awaitable[None]], seconds: float = 150
 ) -> None:
     """Run a publisher while `scene` plays."""
 
@@ -113,8 +113,9 @@ def play(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(300):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if condition():
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("not within 15 s")
+    raise AssertionError("not within 60 s")

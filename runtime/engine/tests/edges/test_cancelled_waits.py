@@ -28,7 +28,7 @@ def test_a_wait_for_a_change_ends_when_it_is_cancelled(turns: int) -> None:
         standing.changed.set()
         await turn_the_loop(turns)
         watching.cancel()
-        await asyncio.wait([watching], timeout=1)
+        await asyncio.wait([watching], timeout=30)
         assert watching.cancelled()
 
     asyncio.run(play())
@@ -47,7 +47,7 @@ def test_a_crew_is_closed_while_a_process_says_something(turns: int) -> None:
         talking = asyncio.ensure_future(talk())
         await turn_the_loop(turns)
         closing = asyncio.ensure_future(crew.close())
-        await asyncio.wait([closing], timeout=2)
+        await asyncio.wait([closing], timeout=30)
         talking.cancel()
         assert closing.done()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from free_ports import free_ports
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from json_damage import damaged
@@ -26,7 +27,7 @@ from csps_engine.scheduler.ticks import Holding, Tick
 from csps_engine.transfer.receiver import PageStore, TransferServer
 from csps_engine.transfer.transport import Access
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 HELLO = b'{"token":"token"}'
 PAYLOAD = bytes(range(256)) * 32  # one page: 64 tokens, K and V of 2 heads of 8 floats
 HEADER: dict[str, Any] = {
@@ -83,9 +84,7 @@ def port() -> Iterator[Port]:
         pool.write(layer, 0, torch.zeros(2, 512, 8), torch.zeros(2, 512, 8))
     replica = Replica(2)
     replica.apply(Tick("idle", held=(Holding("r", 1, 64, 0, (Place(0, 5),)),)), 0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
+    number = free_ports()
     server = TransferServer("127.0.0.1", number, Access("token"), PageStore("uid", replica, pool, Metrics()))
     yield Port(number, pool)
     server.close()

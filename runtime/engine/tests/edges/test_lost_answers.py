@@ -116,7 +116,7 @@ def test_a_cluster_that_is_away_at_first_is_written_to_once_it_is_there(config: 
             await until(serves)
             await until(lambda: cluster.client.hkeys(KEYS + "shards") == ["held"])
 
-        play(config, scene, 60)
+        play(config, scene)
     finally:
         cluster.client.close()
         cluster.stop()

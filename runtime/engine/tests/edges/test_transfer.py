@@ -77,7 +77,7 @@ def pool(request: pytest.FixtureRequest, transport: str) -> Iterator[list[Holder
         one.server.close()
 
 
-def sink_for(holders: list[Holder], sender: Transport = TCP, seconds: float = 30.0) -> PushSink:
+def sink_for(holders: list[Holder], sender: Transport = TCP, seconds: float = 120.0) -> PushSink:
     pages = [PagePlace(page=i, rank_id=f"d-{i % 2}", slot=slot) for i, slot in enumerate((5, 2, 6))]
     reservation = Reservation(
         request_id="r",
@@ -162,7 +162,7 @@ def test_a_holder_that_never_answers_is_given_up_at_the_deadline(pool: list[Hold
 
 def answers(to: Holder, header: FrameHeader, payload: bytes) -> list[dict[str, str] | None]:
     """The receiver's answers to a hello and one raw frame."""
-    with socket.create_connection((to.ref.address, to.ref.transfer_port), timeout=5) as connection:
+    with socket.create_connection((to.ref.address, to.ref.transfer_port), timeout=60) as connection:
         send_json(connection, {"token": TOKEN})
         greeting = receive_json(connection)
         send_json(connection, header.to_json())
