@@ -48,7 +48,7 @@ class Request:
             raise ServingError("reserve", answer.body)
         return dict(answer.body)
 
-    def prefill_message(self, reservation: dict[str, Any], deadline_ms: int = 30_000) -> dict[str, Any]:
+    def prefill_message(self, reservation: dict[str, Any], deadline_ms: int = 120_000) -> dict[str, Any]:
         message: dict[str, Any] = {
             "requestId": self.request_id,
             "tokenIds": list(self.prompt),

@@ -69,7 +69,7 @@ class Nursery:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def give_birth(environment: dict[str, str], log: str, anew: bool) -> int:

@@ -91,7 +91,7 @@ class RankProcess:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def restart(self) -> None:
         self.close()
@@ -144,7 +144,7 @@ class Group:
         for rank in self.ranks:
             wait_for(lambda r=rank: r.api.get("/v1/state").body["phase"] not in ("loading", "failed"), rank, 240)
 
-    def wait_serving(self, members: list[RankProcess] | None = None, seconds: float = 30) -> RankProcess:
+    def wait_serving(self, members: list[RankProcess] | None = None, seconds: float = 90) -> RankProcess:
         """Until exactly these ranks serve in one epoch; returns its coordinator."""
         chosen = self.ranks if members is None else members
         wanted = {rank.rank_id for rank in chosen}

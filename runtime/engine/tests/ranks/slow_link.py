@@ -1,4 +1,7 @@
-"""A link to a rank that can be slowed: bytes towards the caller come one by one until it is let go."""
+"""A link to a rank that can be slowed: bytes towards the caller come one by one until it is let go.
+
+KV that is pushed through it is acknowledged as slowly: so long its prompt cannot be done.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ TRICKLE_SECONDS = 0.2
 class SlowLink:
     """Listens on loopback in place of a transfer port."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, seconds: float = TRICKLE_SECONDS) -> None:
+        """`seconds` between two bytes."""
         self._to = port
+        self._seconds = seconds
         self._let_go = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -26,6 +31,11 @@ class SlowLink:
     def __exit__(self, *_: Any) -> None:
         self.let_go()
         self._listener.close()
+
+    def before(self, reservation: dict[str, Any]) -> dict[str, Any]:
+        """The same reservation, with this link before its first holder."""
+        holder, *others = reservation["holders"]
+        return {**reservation, "holders": [{**holder, "transferPort": self.port}, *others]}
 
     def let_go(self) -> None:
         """From now on as fast as it can."""
@@ -45,7 +55,7 @@ class SlowLink:
         with source, sink:
             try:
                 while data := source.recv(65_536):
-                    while slow and data and not self._let_go.wait(TRICKLE_SECONDS):
+                    while slow and data and not self._let_go.wait(self._seconds):
                         sink.sendall(data[:1])
                         data = data[1:]
                     sink.sendall(data)

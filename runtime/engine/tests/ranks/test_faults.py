@@ -8,8 +8,9 @@ from gateway_part import Request, ServingError
 from rank_process import Group, others, pages_free, wait_for
 from tiny_model import Oracle, prompt_of
 
-NOTICED_SECONDS = 8.0
-"""A killed rank shows at once, a stopped one after the collective time-out of 3 s; then the next epoch forms."""
+NOTICED_SECONDS = 45.0
+"""A killed rank shows at once, a stopped one after the time-out of a collective; then the next epoch forms. On a busy
+machine all of that takes longer."""
 
 
 @pytest.mark.parametrize("coordinates", [True, False], ids=["the coordinator", "another member"])
@@ -32,7 +33,7 @@ def test_a_prefill_broken_by_a_death_is_told_and_its_retry_fits_the_same_reserva
     coordinator, pool = prefill.wait_serving(), decode.wait_serving()
     victim = others(prefill, coordinator)[0]
     request = Request(prompt_of(1900, seed=4), 6)
-    reservation = request.reserve(pool)
+    reservation = request.reserve(pool, lease_ms=600_000)
     victim.signal(signal.SIGSTOP)
     stream = Background(coordinator.api.stream("/v1/prefill", request.prefill_message(reservation)))
     events = stream.finish(NOTICED_SECONDS)
@@ -48,7 +49,7 @@ def test_a_prefill_broken_by_a_death_is_told_and_its_retry_fits_the_same_reserva
 def test_a_killed_decode_rank_ends_only_what_had_pages_there(prefill: Group, decode: Group, oracle: Oracle) -> None:
     group, pool = prefill.wait_serving(), decode.wait_serving()
     wide, narrow = Request(prompt_of(900, seed=5), 400), Request(prompt_of(20, seed=6), 30)
-    reservation = narrow.reserve(pool)
+    reservation = narrow.reserve(pool, lease_ms=600_000)
     narrow_first, _ = narrow.prefill(group, reservation)
     first, _ = wide.prefill(group, wide.reserve(pool))
     stream = Background(pool.api.stream("/v1/decode", wide.decode_message(first)))
@@ -82,7 +83,7 @@ def test_running_requests_go_on_when_a_rank_joins(prefill: Group, decode: Group,
     decode.push_roster()
     decode.wait_serving()
     told = len(stream.events)
-    events = stream.finish(180)
+    events = stream.finish(600)
     assert events[-1]["reason"] == "length"
     tokens = [first, *(event["tokenId"] for event in events[:-1])]
     assert told < len(tokens) == 400
@@ -111,7 +112,7 @@ def test_a_pool_without_most_of_its_roster_stops_serving_and_says_why(decode: Gr
     alone = decode.ranks[0]
     for rank in decode.ranks[1:]:
         rank.kill()
-    wait_for(lambda: alone.state()["phase"] == "forming" and "are needed" in alone.state()["reason"], alone, 10)
+    wait_for(lambda: alone.state()["phase"] == "forming" and "are needed" in alone.state()["reason"], alone, 60)
     with pytest.raises(ServingError) as refused:
         Request(prompt_of(10, seed=9), 4).reserve(alone)
     assert refused.value.code == "not_ready"

@@ -63,7 +63,7 @@ def bombard(rank: RankProcess, path: str, message: dict[str, Any]) -> None:
 def test_a_pool_refuses_damaged_messages_by_one_failure_each(path: str, decode: Group) -> None:
     bombard(decode.wait_serving(), path, MESSAGES[path])
     pool = decode.wait_serving()
-    wait_for(lambda: all(free == total for free, total in pages_free(decode)), pool, 10)
+    wait_for(lambda: all(free == total for free, total in pages_free(decode)), pool, 60)
 
 
 def test_a_prefill_group_refuses_damaged_messages_and_still_serves(

@@ -18,13 +18,13 @@ from tiny_model import Oracle, prompt_of
 DEGREE = 2
 TOKEN_BYTES = 3 * 2 * 2 * 8 * 4
 """KV of a token: 3 layers, K and V of 2 heads of 8 floats."""
-NOTICED_SECONDS = 15.0
+NOTICED_SECONDS = 60.0
 """A killed process shows at once, a stopped one after the silence of a collective's time-out."""
 
 
 def divided(place: Place, degree: int) -> Place:
-    """Ranks of so many processes; with these, a busy machine keeps a collective waiting for longer."""
-    more = {"CSPS_TENSOR_PARALLEL": str(degree), "CSPS_COLLECTIVE_TIMEOUT_MS": "8000"}
+    """Ranks of so many processes."""
+    more = {"CSPS_TENSOR_PARALLEL": str(degree)}
     return replace(place, settings={**place.settings, **more})
 
 
@@ -87,7 +87,7 @@ def test_ranks_of_several_processes_say_what_one_process_says(
         first, done = prefill_by_two(group, request, pool)
         assert (done["degree"], done["kvBytesPushed"]) == (2, length * TOKEN_BYTES)
         assert [first, *request.decode(pool, first)[0]] == oracle.greedy(request.prompt, 12)
-    wait_for(lambda: all(free == total for free, total in pages_free(cut_decode)), pool, 5)
+    wait_for(lambda: all(free == total for free, total in pages_free(cut_decode)), pool, 60)
 
 
 @pytest.mark.parametrize("attention", ["sparse", "dense"])
@@ -138,7 +138,7 @@ def test_a_rank_ends_with_any_of_its_processes_and_its_peers_go_on(
     stream.wait_for_events(3)
     os.kill(follower, how)
     assert victim.process.wait(NOTICED_SECONDS) == 3
-    wait_for(lambda: gone(follower), pool, 5)
+    wait_for(lambda: gone(follower), pool, 60)
     assert "process 1 of this rank" in victim.log.read_text()
     survivors = others(cut_decode, victim)
     cut_decode.push_roster(survivors)
@@ -156,7 +156,7 @@ def test_a_rank_that_is_asked_to_stop_hands_on_what_it_has_and_takes_its_process
     [follower] = leaving.followers()
     leaving.signal(signal.SIGTERM)
     cut_prefill.push_roster(others(cut_prefill, leaving))
-    assert leaving.process.wait(20) == 0
+    assert leaving.process.wait(60) == 0
     assert gone(follower)
 
 
