@@ -60,7 +60,7 @@ export interface Patience {
 
 export const defaultPatience: Patience = {
   queueMs: 10_000,
-  stallMs: 30_000,
+  stallMs: 60_000,
   attempts: 4,
   prefillIdleMs: 600_000,
   decodeIdleMs: 20_000,
