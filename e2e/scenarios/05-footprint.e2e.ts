@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { demand, eventually } from "./eventually.ts";
-import { slownessOfNode } from "./machine.ts";
 import { listOf, podShape } from "./objects.ts";
 import { get, healthy, kubectl, rankPods, world } from "./world.ts";
 
@@ -9,7 +8,6 @@ const MIB = 2 ** 20;
 const MINUTE = 60_000;
 /** At least, between two of the kubelet's measurements, which tell their own time. */
 const IDLE_MS = 30_000;
-/** Cores as fast as those that it was set on. */
 const IDLE_CORES = 0.02;
 /** Of which one must be as idle as it should be: what scenarios before have left to do ends at some time. */
 const STRETCHES = 4;
@@ -86,13 +84,8 @@ test("the operator uses at most 150 MiB and, idle, under 0.02 core", { timeout: 
       demand(now.time - since.time >= IDLE_MS, `${(now.time - since.time) / 1000} s have been measured`);
       return now;
     });
-    const measuredCores = (after.cpuNanoSeconds - since.cpuNanoSeconds) / 1e6 / (after.time - since.time);
-    const slowness = Math.max(1, slownessOfNode());
-    const cores = measuredCores / slowness;
-    console.log(
-      `   operator: ${(after.workingSetBytes / MIB).toFixed(0)} MiB, ${measuredCores.toFixed(4)} core ` +
-        `that is ${slowness.toFixed(2)} times as slow as usual: ${cores.toFixed(4)}`,
-    );
+    const cores = (after.cpuNanoSeconds - since.cpuNanoSeconds) / 1e6 / (after.time - since.time);
+    console.log(`   operator: ${(after.workingSetBytes / MIB).toFixed(0)} MiB, ${cores.toFixed(4)} core`);
     expect(after.workingSetBytes / MIB).toBeLessThan(150);
     least = Math.min(least, cores);
     before = after;
