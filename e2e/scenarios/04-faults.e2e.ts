@@ -30,12 +30,12 @@ async function rankCount(): Promise<number> {
 }
 
 test.each([
-  { role: "prefill", request: LONG_WINDED },
-  { role: "decode", request: TALKATIVE },
+  { role: "prefill", request: LONG_WINDED, when: "prefilling" },
+  { role: "decode", request: TALKATIVE, when: "answering" },
 ] as const)(
   "streams survive the kill -9 of a $role rank, and the group is whole again by itself",
   { timeout: 60 * MINUTE },
-  async ({ role, request }) => {
+  async ({ role, request, when }) => {
     const calm = await stream(served.url, request);
     const victim = (await rankPods(role)).at(-1);
     expect(victim).toBeDefined();
@@ -45,7 +45,7 @@ test.each([
       killedMs = Date.now();
       await killProcesses(victim);
     };
-    expectWhole(await streamsThrough(served.url, kill, request), calm);
+    expectWhole(await streamsThrough(served.url, kill, request, when), calm);
     await eventually("a successor", 4 * MINUTE, async () => {
       const now = (await rankPods(role)).find((pod) => pod.metadata.name === victim.metadata.name);
       demand(now !== undefined && now.metadata.uid !== victim.metadata.uid, "it is not there yet");

@@ -32,12 +32,14 @@ export async function stream(url: string, request = TALKATIVE, onFirst?: () => v
 
 /**
  * Streams with a fault in their midst; each ends whole or with an error that says something. Whoever has its answer asks
- * again until the fault is over, so that it finds streams on a machine of any speed.
+ * again until the fault is over, so that it finds streams on a machine of any speed. `when` it comes: once each stream has
+ * begun to answer, or while prompts still queue.
  */
 export async function streamsThrough(
   url: string,
   fault: () => Promise<void>,
   request = TALKATIVE,
+  when: "answering" | "prefilling" = "answering",
 ): Promise<Outcome[]> {
   let over = false;
   const answering = new Set<number>();
@@ -55,8 +57,7 @@ export async function streamsThrough(
   });
   try {
     await sleep(CALM_MS);
-    // What spends its time in prefill is not to answer yet.
-    if (request !== LONG_WINDED)
+    if (when === "answering")
       await eventually("each stream to answer", 8 * MINUTE, () => {
         demand(answering.size === STREAMS, `${answering.size} of ${STREAMS} do`);
         return Promise.resolve();
