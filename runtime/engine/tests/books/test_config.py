@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rank_environment import rank_environment
 
 from csps_engine.config import DEFAULTS, ConfigError, read_config
 from csps_engine.wire.generated import RankEnvironment
@@ -15,21 +16,7 @@ ENGINE = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    token = tmp_path / "token"
-    token.write_text("secret\n")
-    return {
-        "CSPS_NAMESPACE": "ns",
-        "CSPS_DEPLOYMENT": "chat",
-        "CSPS_GROUP": "chat-decode",
-        "CSPS_ROLE": "decode",
-        "CSPS_RANK_ID": "chat-decode-0",
-        "CSPS_INCARNATION": "uid",
-        "CSPS_ADDRESS": "10.0.0.7",
-        "CSPS_CONTROL_TOKEN_FILE": str(token),
-        "CSPS_MODEL_PATH": str(tmp_path),
-        "CSPS_MODEL_NAME": "m",
-        "CSPS_CONTEXT_LENGTH": "8192",
-    }
+    return rank_environment(tmp_path)
 
 
 def test_the_rest_has_defaults(environment: dict[str, str]) -> None:

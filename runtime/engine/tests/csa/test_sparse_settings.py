@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from rank_environment import rank_environment
 from tiny_llama import random_llama
 
 from csps_engine.config import ConfigError, read_config
@@ -19,22 +20,16 @@ MODEL = random_llama(4, 2, layers=2).config
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "token").write_text("secret\n")
-    (tmp_path / "model.gguf").touch()
-    return {
-        "CSPS_NAMESPACE": "ns",
-        "CSPS_DEPLOYMENT": "chat",
-        "CSPS_GROUP": "chat-prefill-0",
-        "CSPS_ROLE": "prefill",
-        "CSPS_RANK_ID": "chat-prefill-0-0",
-        "CSPS_INCARNATION": "uid",
-        "CSPS_ADDRESS": "10.0.0.7",
-        "CSPS_CONTROL_TOKEN_FILE": str(tmp_path / "token"),
-        "CSPS_MODEL_PATH": str(tmp_path / "model.gguf"),
-        "CSPS_MODEL_NAME": "m",
-        "CSPS_CONTEXT_LENGTH": "8192",
-        "CSPS_SPARSE_ATTENTION": "enabled",
-    }
+    model = tmp_path / "model.gguf"
+    model.touch()
+    return rank_environment(
+        tmp_path,
+        CSPS_GROUP="chat-prefill-0",
+        CSPS_ROLE="prefill",
+        CSPS_RANK_ID="chat-prefill-0-0",
+        CSPS_MODEL_PATH=str(model),
+        CSPS_SPARSE_ATTENTION="enabled",
+    )
 
 
 def test_attention_is_exact_unless_sparse_is_enabled(environment: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from publishing import RedisProcess
+from rank_environment import rank_environment
 
 from csps_engine.config import EngineConfig, read_config
 
@@ -19,21 +20,7 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
 
 @pytest.fixture
 def config(tmp_path: Path, redis: RedisProcess) -> EngineConfig:
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "url").write_text(f"redis://127.0.0.1:{redis.port}/0\n")
-    return read_config(
-        {
-            "CSPS_NAMESPACE": "ns",
-            "CSPS_DEPLOYMENT": "chat",
-            "CSPS_GROUP": "chat-decode",
-            "CSPS_ROLE": "decode",
-            "CSPS_RANK_ID": "chat-decode-0",
-            "CSPS_INCARNATION": "uid",
-            "CSPS_ADDRESS": "127.0.0.1",
-            "CSPS_CONTROL_TOKEN_FILE": str(tmp_path / "token"),
-            "CSPS_REDIS_URL_FILE": str(tmp_path / "url"),
-            "CSPS_MODEL_PATH": str(tmp_path),
-            "CSPS_MODEL_NAME": "m",
-            "CSPS_CONTEXT_LENGTH": "100",
-        }
-    )
+    url = tmp_path / "url"
+    url.write_text(f"redis://127.0.0.1:{redis.port}/0\n")
+    changes = {"CSPS_ADDRESS": "127.0.0.1", "CSPS_CONTEXT_LENGTH": "100", "CSPS_REDIS_URL_FILE": str(url)}
+    return read_config(rank_environment(tmp_path, **changes))
