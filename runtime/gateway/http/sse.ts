@@ -52,16 +52,15 @@ async function drained(response: ServerResponse): Promise<void> {
   const reads = await new Promise<boolean>((resolve) => {
     const end = (read: boolean): void => {
       clearTimeout(timer);
-      response.off("drain", drain).off("close", close);
+      response.off("drain", over).off("close", over);
       resolve(read);
     };
-    const drain = (): void => {
+    const over = (): void => {
       end(true);
     };
-    const close = drain;
     const timer = setTimeout(end, slowReaderMs, false);
-    response.on("drain", drain).on("close", close);
-    if (response.destroyed) drain();
+    response.on("drain", over).on("close", over);
+    if (response.destroyed) over();
   });
   if (reads) return;
   response.destroy();

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,6 @@ class StatePublisher:
         self._wake = asyncio.Event()
         self._client: Redis | RedisCluster | None = None
         self._away = True
-        self._next_report = 0.0
-        self._retry_seconds = RETRY_SECONDS
         self.token_bytes = 0
         """Bytes of KV of one token over all layers; 0 until the model is loaded."""
 
@@ -85,26 +84,25 @@ class StatePublisher:
         """Until cancelled. Returns at once when no Redis is configured."""
         if not self._verbs:
             return
+        next_report, retry_seconds = 0.0, RETRY_SECONDS
         next_refresh = time.monotonic() + REFRESH_SECONDS
         while True:
             if time.monotonic() >= next_refresh:
                 next_refresh = time.monotonic() + REFRESH_SECONDS
                 self._unpublished |= self._maps.keys()
-            if time.monotonic() >= self._next_report:
-                self._next_report = time.monotonic() + REPORT_SECONDS
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + REPORT_SECONDS
                 await self._report()
             await self._publish_maps()
             self._wake.clear()
             if self._away:
-                self._next_report = time.monotonic() + self._retry_seconds
-                self._retry_seconds = min(2 * self._retry_seconds, REPORT_SECONDS)
+                next_report = time.monotonic() + retry_seconds
+                retry_seconds = min(2 * retry_seconds, REPORT_SECONDS)
             else:
-                self._retry_seconds = RETRY_SECONDS
-            try:
-                async with asyncio.timeout(max(0.0, self._next_report - time.monotonic())):
+                retry_seconds = RETRY_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, next_report - time.monotonic())):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     def _note(self, request_id: str, shard_map: dict[str, Any] | None) -> None:
         if shard_map is None:
