@@ -43,6 +43,35 @@ describe("scaling to zero", () => {
     });
   });
 
+  it.each([
+    [
+      "the budget became too small for the group size",
+      { gpuBudget: 5 },
+      { groups: 1, groupSize: 2, decodeRanks: 2 },
+    ],
+    ["the group size was taken out", { groupSizes: [2, 8] }, { groups: 1, groupSize: 2, decodeRanks: 2 }],
+    ["only larger groups are left", { groupSizes: [8] }, { groups: 1, groupSize: 8, decodeRanks: 2 }],
+    [
+      "the ratio of roles was bounded",
+      { ratio: { min: 0, max: 1 } },
+      { groups: 1, groupSize: 4, decodeRanks: 4 },
+    ],
+  ])("wakes within the bounds of now where %s", (_, bounds, size) => {
+    const narrow = aPolicy({}, { ...policy.bounds, ...bounds });
+    expect(decide({ current: asleep, policy: narrow, zero: { ...idle, waiting: 1 } })).toEqual({
+      size,
+      code: "Woken",
+    });
+  });
+
+  it("stays asleep where the budget holds no group, and says so", () => {
+    const none = aPolicy({}, { gpuBudget: 1 });
+    expect(decide({ current: asleep, policy: none, zero: { ...idle, waiting: 1 } })).toEqual({
+      size: asleep,
+      code: "ContradictoryBounds",
+    });
+  });
+
   it("wakes while the state store is away, and not when a newer leader was there", () => {
     const waiting = { current: asleep, zero: { ...idle, waiting: 1 } };
     expect(decide({ ...waiting, store: away }).code).toBe("Woken");

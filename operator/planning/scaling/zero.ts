@@ -1,6 +1,7 @@
 /** No ranks at all while nobody asks. Going there takes fresh metrics; waking up takes one request that waits. */
-import type { ScalingDecision, ScalingInput, ScalingReason, Size } from "./decision.ts";
-import { describe } from "./fit.ts";
+import type { Range, ScalingDecision, ScalingInput, ScalingReason, Size } from "./decision.ts";
+import { describe, fitSize } from "./fit.ts";
+import { allowedGroupSizes } from "./prefillNeed.ts";
 import { holdReason } from "./validity.ts";
 
 /** @returns undefined when there are ranks and reason to plan for them. */
@@ -21,13 +22,12 @@ export function planZero(input: ScalingInput): ScalingDecision | undefined {
 }
 
 function planWaking(input: ScalingInput): ScalingDecision {
-  const { current, policy, zero } = input;
-  const { groups, decodeRanks } = policy.bounds;
-  const least: Size = {
-    ...current,
-    groups: Math.max(1, groups.min),
-    decodeRanks: Math.max(1, decodeRanks.min),
-  };
+  const { current, zero } = input;
+  const least = leastAwake(input);
+  if (least === undefined) {
+    const sentence = `one group and one decode rank need more than the budget of ${input.policy.bounds.gpuBudget} GPUs`;
+    return decided(input, current, { code: "ContradictoryBounds", sentence });
+  }
   if (zero === undefined)
     return decided(input, least, { code: "Woken", sentence: "scaling to zero is not allowed any more" });
   if (zero.waiting > 0) {
@@ -38,6 +38,22 @@ function planWaking(input: ScalingInput): ScalingDecision {
   const blind = holdReason({ ...input, pendingPods: 0, uncalibrated: undefined });
   return decided(input, current, blind ?? { code: "Asleep", sentence: "nobody asks, and no rank runs" });
 }
+
+/** Bounds may have changed during sleep: the group size from before it is kept where it still fits, else the next smaller. */
+function leastAwake({ current, policy, cost }: ScalingInput): Size | undefined {
+  const bounds = {
+    ...policy.bounds,
+    groups: atLeastOne(policy.bounds.groups),
+    decodeRanks: atLeastOne(policy.bounds.decodeRanks),
+  };
+  const sizes = allowedGroupSizes(cost, bounds);
+  const groupSize = sizes.findLast((size) => size <= current.groupSize) ?? sizes[0];
+  if (groupSize === undefined) return undefined;
+  const least = { groups: bounds.groups.min, groupSize, decodeRanks: bounds.decodeRanks.min };
+  return fitSize(cost, bounds, current, least).size;
+}
+
+const atLeastOne = ({ min, max }: Range): Range => ({ min: Math.max(1, min), max: Math.max(1, max) });
 
 function decided(
   input: ScalingInput,
