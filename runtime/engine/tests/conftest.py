@@ -11,8 +11,14 @@ from hypothesis import HealthCheck, settings
 # Memory that nothing was written to is NaN in every test, not what happens to lie there: whoever reads it is found.
 torch.use_deterministic_algorithms(True, warn_only=True)
 
-# How long an example takes says how busy the machine is, and fails no test.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, and fails no test. Examples are the same in every run, so
+# that it says something of the change that it tests; `npm run properties` names seeds of its own.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CSPS_PROPERTY_SEED" not in os.environ,
+)
 settings.load_profile("any machine")
 
 LONG = (
