@@ -110,8 +110,9 @@ class PoolRequests:
     def start_epoch(self, epoch: int, members: Sequence[PoolMember]) -> None:
         """Go on with whatever lost no page."""
         self._ended = []
+        gone = refuse("epoch_broken", "a rank that should hold the pages is gone", 500)
         for request_id in self.book.start_epoch(epoch, members):
-            self.reservations.forget(request_id)
+            self.reservations.forget(request_id, gone)
             self._reporter.failed(request_id, "lost_pages", "a rank that held KV of this request is gone")
             self._reporter.freed(request_id)
 
@@ -152,6 +153,8 @@ class PoolRequests:
     def _drop(self, request_id: str) -> None:
         """Free the pages here now, and on every member with the next tick."""
         self.moves.book.request_ended(request_id, time.monotonic())
+        ended = refuse("unknown_request", f"requestId: {request_id} ended before all ranks knew its pages")
+        self.reservations.forget(request_id, ended)
         if self.book.end(request_id):
             self._ended.append(request_id)
             self._reporter.freed(request_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from csps_engine.refusal import Refused, refuse
-from csps_engine.scheduler.page_queue import PageQueue, Waiting
+from csps_engine.scheduler.page_queue import Asker, PageQueue, Waiting
 from csps_engine.scheduler.pool_book import NoPages, PoolBook
 from csps_engine.scheduler.request import PoolRequest, pages_for
 from csps_engine.wire.generated import Failure
@@ -59,15 +59,22 @@ class Reservations:
         return self._line.first.since if self._line.first is not None else None
 
     def ask(self, wish: Wish, now: float) -> Confirmed:
-        """Reserve now if nobody waits before; else wait in line, or raise Refused."""
+        """Reserve now if nobody waits before; else wait in line, or raise Refused.
+
+        Who asks for the same again waits in the same place, and both get the same answer. The same id with other
+        lengths is another wish, instead of the one before.
+        """
         future: Confirmed = Future()
         request_id, until = wish.request_id, now + wish.wait_ms / 1000
-        asked = Waiting(request_id, *wish.lengths, wish.lease_ms, now, until, future, wish.keys)
+        asked = Waiting(request_id, *wish.lengths, wish.lease_ms, now, (Asker(until, future),), wish.keys)
         waits = self._line.find(request_id)
+        if waits is not None and (waits.prompt_tokens, waits.max_new_tokens) == wish.lengths:
+            self._line.add(waits.joined(asked))
+            return future
         if waits is not None:
-            waits.asker.cancel()
-            self._line.add(asked)
-        elif self._line.first is not None and request_id not in self._book.requests:
+            self._line.remove(request_id)
+            _answer_all(waits, refuse("unknown_request", f"requestId: {request_id} was asked for with other lengths"))
+        if self._line.first is not None and request_id not in self._book.requests:
             self._wait(asked, self._lack(asked))
         else:
             lack = self._grant(asked, now)
@@ -79,11 +86,12 @@ class Reservations:
         """Give pages to those in line, in order; refuse those that waited long enough."""
         while (first := self._line.first) is not None:
             # Whoever went away while waiting gets nothing.
-            if not first.asker.cancelled() and self._grant(first, now) is not None:
+            wanted = not all(asker.whom.cancelled() for asker in first.askers)
+            if wanted and self._grant(first, now) is not None:
                 break
             self._line.remove(first.request_id)
         for late in self._line.take_late(now):
-            _answer(late.asker, _no_pages(self._lack(late), "waited for them in line"))
+            _answer_all(late, _no_pages(self._lack(late), "waited for them in line"))
 
     def take_new(self) -> list[str]:
         """Requests that no tick has told yet."""
@@ -108,24 +116,24 @@ class Reservations:
         for future, request in told:
             _answer(future, request)
 
-    def forget(self, request_id: str) -> None:
-        """Its pages are lost before it was confirmed."""
-        refused = refuse("epoch_broken", "a rank that should hold the pages is gone", 500)
+    def forget(self, request_id: str, refused: Refused) -> None:
+        """It holds its pages no more; whoever was not told yet that it does gets `refused`."""
         for future, request in self._unconfirmed:
             if request.request_id == request_id:
                 _answer(future, refused)
         self._unconfirmed = [(f, r) for f, r in self._unconfirmed if r.request_id != request_id]
+        self._new = [one for one in self._new if one != request_id]
 
     def cancel(self, request_id: str) -> None:
         """Whoever waits for this one in line is told that it is no more."""
         waiting = self._line.remove(request_id)
         if waiting is not None:
-            _answer(waiting.asker, refuse("unknown_request", f"requestId: {request_id} was cancelled"))
+            _answer_all(waiting, refuse("unknown_request", f"requestId: {request_id} was cancelled"))
 
     def give_up(self, refused: Refused) -> list[str]:
         """Refuse all that waits or is unconfirmed; returns the requests that hold pages nobody was told of."""
         for waiting in self._line.take_all():
-            _answer(waiting.asker, refused)
+            _answer_all(waiting, refused)
         untold, self._unconfirmed, self._new = self._unconfirmed, [], []
         for future, _ in untold:
             _answer(future, refused)
@@ -145,7 +153,7 @@ class Reservations:
         if answer is not known:
             self._new.append(asked.request_id)
             self._granted.append(answer)
-        self._unconfirmed.append((asked.asker, answer))
+        self._unconfirmed += [(asker.whom, answer) for asker in asked.askers]
         return None
 
     def _wait(self, asked: Waiting[Confirmed], lack: NoPages) -> None:
@@ -153,7 +161,7 @@ class Reservations:
         needed = pages_for(asked.prompt_tokens + asked.max_new_tokens)
         if needed > self._book.open_pages:
             raise _no_pages(lack, f"the pool has {self._book.open_pages} in all")
-        if asked.until <= asked.since:
+        if all(asker.until <= asked.since for asker in asked.askers):
             raise _no_pages(lack, f"{len(self._line)} requests wait for pages")
         if self._line.full:
             raise _no_pages(lack, f"{len(self._line)} requests wait for pages, and no more may")
@@ -175,6 +183,11 @@ def _no_pages(lack: NoPages, why: str) -> Refused:
             retry_after_ms=500,
         )
     )
+
+
+def _answer_all(waiting: Waiting[Confirmed], refused: Refused) -> None:
+    for asker in waiting.askers:
+        _answer(asker.whom, refused)
 
 
 def _answer(future: Confirmed, outcome: PoolRequest | Refused) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from concurrent.futures import Future
+
+import pytest
+
 from csps_engine.core.plan import SampledToken, StepResult
 from csps_engine.loop.pool_reporter import PoolReporter
 from csps_engine.loop.pool_requests import PoolRequests
@@ -7,8 +11,9 @@ from csps_engine.loop.pool_ticks import PoolTicks
 from csps_engine.loop.reports import NO_REPORTS
 from csps_engine.loop.reservations import Wish
 from csps_engine.metrics import Metrics
+from csps_engine.refusal import Refused
 from csps_engine.scheduler.pool_book import PoolMember
-from csps_engine.scheduler.request import DecodeOrder
+from csps_engine.scheduler.request import DecodeOrder, PoolRequest
 from csps_engine.scheduler.ticks import Tick
 from csps_engine.wire.generated import WireMessage
 
@@ -27,8 +32,8 @@ class Coordinator:
         self.requests.start_epoch(number, [PoolMember(rank, f"{rank}1", 10) for rank in ("a", "b")])
         self.ticks.start_epoch()
 
-    def reserve(self, name: str) -> None:
-        self.requests.reserve(Wish(name, (100, 20), lease_ms=600_000))
+    def reserve(self, name: str, prompt_tokens: int = 100) -> Future[PoolRequest]:
+        return self.requests.reserve(Wish(name, (prompt_tokens, 20), lease_ms=600_000))
 
     def decode(self, name: str, tokens: int = 5) -> None:
         self.requests.begin(name, 100, DecodeOrder(first_token=1, max_new_tokens=tokens))
@@ -86,6 +91,19 @@ def test_a_reservation_that_is_renewed_is_confirmed_by_a_tick_though_no_member_l
     pool.must_tick()
     pool.reserve("r")
     assert pool.must_tick().held == ()
+
+
+def test_a_reservation_that_ends_before_its_tick_is_told_to_nobody_as_held() -> None:
+    pool = Coordinator()
+    pool.must_tick()
+    cancelled, longer = pool.reserve("cancelled"), pool.reserve("r", 200)
+    pool.requests.cancel("cancelled")
+    shorter = pool.reserve("r", 100)
+    for ended in (cancelled, longer):
+        with pytest.raises(Refused, match="ended before all ranks knew its pages"):
+            ended.result(0)
+    (held,) = pool.must_tick().held
+    assert (held.request_id, held.prompt_tokens) == ("r", shorter.result(0).prompt_tokens)
 
 
 def test_a_decode_waits_for_its_kv_then_has_a_row_in_every_tick_until_it_ends() -> None:

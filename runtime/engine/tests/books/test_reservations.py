@@ -84,14 +84,60 @@ def test_asking_again_keeps_the_place_and_a_cancel_gives_it_up() -> None:
     line = Line()
     first, second = line.ask("first", 8), line.ask("second", 8)
     again = line.ask("first", 8)
-    assert first.cancelled()
     line.book.end("full")
     line.reservations.serve(0.0)
     line.tick()
-    assert [again.done(), second.done()] == [True, False]
+    assert [first.result(0), again.result(0), second.done()] == [line.book.requests["first"]] * 2 + [False]
+    assert line.book.pages_free == 2
+    also = line.ask("second", 8)
     line.reservations.cancel("second")
-    with pytest.raises(Refused, match="was cancelled"):
-        second.result(0)
+    for answer in (second, also):
+        with pytest.raises(Refused, match="was cancelled"):
+            answer.result(0)
+
+
+def test_whoever_asks_again_waits_as_long_as_it_said_and_so_does_the_first() -> None:
+    line = Line()
+    patient, hurried = line.ask("r", 8, wait_ms=5_000), line.ask("r", 8, wait_ms=500, now=0.1)
+    assert line.reservations.next_deadline() == 0.6
+    line.reservations.serve(0.6)
+    with pytest.raises(Refused, match="waited for them in line"):
+        hurried.result(0)
+    line.book.end("full")
+    line.reservations.serve(1.0)
+    line.tick()
+    assert patient.result(0).request_id == "r"
+
+
+def test_pages_go_to_whoever_of_two_askers_is_still_there_and_to_nobody_when_both_left() -> None:
+    line = Line()
+    first, again = line.ask("r", 8), line.ask("r", 8)
+    gone, too = line.ask("left", 2), line.ask("left", 2)
+    for left in (first, gone, too):
+        left.cancel()
+    line.book.end("full")
+    line.reservations.serve(0.0)
+    line.tick()
+    assert again.result(0).request_id == "r"
+    assert set(line.book.requests) == {"r"}
+    assert line.reservations.waiting == 0
+
+
+def test_a_wish_with_other_lengths_stands_at_the_end_instead_of_the_first_which_is_told_so() -> None:
+    line = Line()
+    first, second = line.ask("r", 8), line.ask("second", 2)
+    other = line.ask("r", 7)
+    with pytest.raises(Refused, match="requestId: r was asked for with other lengths"):
+        first.result(0)
+    with pytest.raises(Refused, match="the pool has 10 in all"):
+        line.ask("r", 11)
+    with pytest.raises(Refused, match="requestId: r was asked for with other lengths"):
+        other.result(0)
+    line.book.end("full")
+    line.reservations.serve(0.0)
+    line.tick()
+    assert second.result(0).request_id == "second"
+    assert set(line.book.requests) == {"second"}
 
 
 def test_a_tick_that_fails_confirms_nothing_and_the_next_one_does() -> None:
