@@ -164,6 +164,23 @@ describe("planScaling", () => {
     expect(codes(anInput({ policy: aPolicy({ tbtSeconds: 0.001 }) }))).toContain("SLOInfeasible");
   });
 
+  it("shrinks to no group size that was wished for when it was still allowed", () => {
+    const sizes = (groupSizes: readonly number[]) =>
+      aPolicy({ stabilizationMs: 60_000 }, { groupSizes, groups: { min: 1, max: 2 } });
+    const quiet = scaled(aDemand(), 0);
+    const before = play(anInput({ policy: sizes([3]) }), 2, () => quiet).at(-1);
+    if (before === undefined) throw new Error("no decision was made");
+    const current = { groups: 2, groupSize: 2, decodeRanks: 1 };
+    const { nowMs } = before.input;
+    const after = play(
+      anInput({ policy: sizes([2]), current, memory: before.memory, nowMs: nowMs + 30_000 }),
+      8,
+      () => quiet,
+    );
+    expect(new Set(after.map(({ size }) => size.groupSize))).toEqual(new Set([2]));
+    expect(after.at(-1)?.size.groups).toBe(1);
+  });
+
   it("moves both roles a part of the way when the budget does not hold all of it", () => {
     const demand = scaled(aDemand(), 40);
     const policy = aPolicy({}, { gpuBudget: 48 });

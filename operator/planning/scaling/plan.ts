@@ -14,7 +14,7 @@ import type {
 } from "./decision.ts";
 import { describe, fitSize, gpusOf } from "./fit.ts";
 import { freezeShrinking } from "./freeze.ts";
-import { assignDegrees } from "./prefillNeed.ts";
+import { allowedGroupSizes, assignDegrees } from "./prefillNeed.ts";
 import { costAt, highestLevel, planSparsity, type Sparsity } from "./sparsity.ts";
 import { remember, settledLiveTokens, stabilize } from "./stabilize.ts";
 import { holdReason } from "./validity.ts";
@@ -45,7 +45,8 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   // A group size that may no longer be used is left at once, whatever the window says.
   const present = isAllowed(input) ? current : { ...current, ...prefill.wished };
   const patience = { baseMs: policy.stabilizationMs, seasonal: demand.seasonal ?? false };
-  const settled = stabilize(memory, { nowMs, ...patience }, present, wished);
+  const groupSizes = allowedGroupSizes(cost, policy.bounds);
+  const settled = stabilize(memory, { nowMs, groupSizes, ...patience }, present, wished);
   const frozen = freezeShrinking(input, present, settled.size);
   const fitted = fitSize(cost, policy.bounds, current, frozen.size);
 

@@ -22,6 +22,12 @@ export interface Patience {
   readonly seasonal: boolean;
 }
 
+export interface Moment extends Patience {
+  readonly nowMs: number;
+  /** Group sizes that may be chosen now. */
+  readonly groupSizes: readonly number[];
+}
+
 export interface Stabilized {
   readonly size: Size;
   /** Roles whose shrinking waits. */
@@ -31,12 +37,15 @@ export interface Stabilized {
 
 export function stabilize(
   memory: ScalingMemory,
-  at: Patience & { readonly nowMs: number },
+  at: Moment,
   present: Size,
   wished: Size,
 ): Stabilized {
   const window = windowMs(memory, at.nowMs, at);
-  const kept = memory.wishes.filter((one) => at.nowMs - one.atMs <= window * 2);
+  // Bounds may have changed since: a wish for groups that are not allowed any more says nothing.
+  const kept = memory.wishes.filter(
+    ({ atMs, size }) => at.nowMs - atMs <= window * 2 && at.groupSizes.includes(size.groupSize),
+  );
   const wishes = [...kept, { atMs: at.nowMs, size: wished }];
   // A window that was not observed throughout proves nothing; one wish from before it shows that it was.
   const covered = wishes.some((one) => at.nowMs - one.atMs >= window);
