@@ -41,24 +41,41 @@ export interface Assignment {
   readonly p90WaitSeconds: number;
 }
 
-/** Targets at a share of the objectives; a class that can only meet the whole objective keeps that. */
+/**
+ * Targets at a share of the objectives; a class that can only meet the whole objective keeps that.
+ *
+ * @param atCap what prompts cost at the cap of sparsity: an objective that is met there is one at every level.
+ */
 export function targetsOf(
   cost: CostProfile,
   policy: ScalingPolicy,
   demand: readonly { readonly demand: ClassDemand; readonly ratePerSecond: number }[],
   share: number,
+  atCap: CostProfile = cost,
 ): readonly Target[] {
   const sizes = allowedGroupSizes(cost, policy.bounds);
+  const optionsAt = (profile: CostProfile, one: ClassDemand) =>
+    new Map(sizes.map((size) => [size, candidates(profile, one, size)]));
   return demand
     .filter((one) => one.ratePerSecond > 0)
     .map((one) => {
       const objective = policy.classes.find(({ name }) => name === one.demand.name)?.ttftSeconds ?? Infinity;
-      const options = new Map(sizes.map((size) => [size, candidates(cost, one.demand, size)]));
-      const best = Math.min(Infinity, ...[...options.values()].flat().map(({ seconds }) => seconds));
+      const options = optionsAt(cost, one.demand);
+      const best = fastest(options);
+      const reachable = atCap === cost ? best : Math.min(best, fastest(optionsAt(atCap, one.demand)));
       const target =
-        best <= objective * share ? objective * share : best <= objective ? objective : undefined;
+        best <= objective * share ? objective * share : reachable <= objective ? objective : undefined;
       return { ...one, ttftSeconds: target, bestTtftSeconds: best, options };
     });
+}
+
+function fastest(options: Target["options"]): number {
+  return Math.min(Infinity, ...[...options.values()].flat().map(({ seconds }) => seconds));
+}
+
+/** Whether each target that can be met at all is met by an idle group at the cost that it was made of. */
+export function areInReach(targets: readonly Target[]): boolean {
+  return targets.every((one) => one.ttftSeconds === undefined || one.bestTtftSeconds <= one.ttftSeconds);
 }
 
 /** Group sizes whose least total fits the budget. */

@@ -97,6 +97,23 @@ describe("sparsity as a knob", () => {
     expect(shrunk).toBeGreaterThanOrEqual(lowered);
   });
 
+  it("keeps ranks and a level where only thinning meets an objective", () => {
+    const classes = [{ name: "huge", upToTokens: 1_048_576, ttftSeconds: 20 }];
+    const thin = { selection: { ...selection, budget: 0.01 }, denseUpToTokens: 0 };
+    const bounds = { groupSizes: [1, 2], groups: { min: 1, max: 4 } };
+    const only = aPolicy({ classes, sparse: thin, stabilizationMs: 0 }, bounds);
+    const demand = aDemand({ classes: [aClass("huge", 277_669, 0.001)] });
+    const many = { groups: 4, groupSize: 2, decodeRanks: 4 };
+    const exact = planScaling(anInput({ policy: { ...only, sparse: undefined }, demand }));
+    expect(exact.reasons.map(({ code }) => code)).toContain("SLOInfeasible");
+    for (const start of [{ ...many, groups: 1, groupSize: 1 }, many]) {
+      const decisions = play(anInput({ current: start, policy: only }), 12, () => demand).slice(1);
+      expect(new Set(decisions.map((one) => `${ranksOf(one)} ranks, level ${levelOf(one)}`))).toEqual(
+        new Set(["2 ranks, level 1"]),
+      );
+    }
+  });
+
   it("stays exact where no prompt that comes would be faster for it, however much comes", () => {
     const alone = { ...current, groupSize: 1 };
     const groups = { min: 1, max: 1 };

@@ -6,7 +6,8 @@
  *   growing     no rank is added while the present ones hold the load at the cap; when some are, the cap stays
  *   else        at once the least level at which the ranks hold every signal
  *   lowering    to the largest level wished for in the window, each with room to spare
- *   shrinking   only what holds with exact attention is given up, so the level falls before ranks go
+ *   shrinking   only what holds with exact attention is given up, so the level falls before ranks go; where only thinning
+ *               meets an objective, what holds at the cap
  *
  * More load never makes a level hold that did not, so ranks and then level grow with it.
  */
@@ -100,10 +101,11 @@ function leastLevel(
   { size, share, most }: { readonly size: Size; readonly share: number; readonly most: number },
 ): number {
   const { policy } = input;
+  const atCap = costAt(input, most);
   for (let level = 0; level < most; level++) {
     const cost = costAt(input, level);
     const holds = prefillSignals(demand, policy.drainSeconds).every(
-      ([, rates]) => assignDegrees(cost, policy, targetsOf(cost, policy, rates, share), size).holds,
+      ([, rates]) => assignDegrees(cost, policy, targetsOf(cost, policy, rates, share, atCap), size).holds,
     );
     if (holds) return level;
   }

@@ -10,6 +10,7 @@ import {
 } from "./decodeNeed.ts";
 import {
   allowedGroupSizes,
+  areInReach,
   assignDegrees,
   leastPrefill,
   mostGroups,
@@ -80,8 +81,7 @@ export function wishPrefill(
       const wanted = least ?? largestPrefill(cost, input);
       up = up === undefined ? wanted : larger(up, wanted);
     }
-    const eased = targetsOf(shrinking, policy, rates, policy.consolidation);
-    const smaller = leastPrefill(shrinking, policy, eased, current.groupSize);
+    const smaller = easedPrefill(input, rates, shrinking);
     if (smaller === undefined || ranks(smaller) >= ranks(current)) disagreeing.push(signal);
     else {
       agreeing.push(signal);
@@ -91,6 +91,18 @@ export function wishPrefill(
   if (up !== undefined) return { wished: up, agreeing: [], disagreeing: [], record };
   const wished = disagreeing.length === 0 && down !== undefined ? down : current;
   return { wished, agreeing, disagreeing, record };
+}
+
+/** At what prompts cost those who would shrink; where that never meets an objective, at what they cost those who would grow. */
+function easedPrefill(
+  { cost, policy, current }: ScalingInput,
+  rates: Rates,
+  shrinking: CostProfile,
+): PrefillSize | undefined {
+  const eased = targetsOf(shrinking, policy, rates, policy.consolidation, cost);
+  if (areInReach(eased)) return leastPrefill(shrinking, policy, eased, current.groupSize);
+  const capped = targetsOf(cost, policy, rates, policy.consolidation);
+  return leastPrefill(cost, policy, capped, current.groupSize);
 }
 
 /** The present group size may have been taken out of the allowed ones. */
