@@ -35,12 +35,7 @@ export interface Stabilized {
   readonly wishes: ScalingMemory["wishes"];
 }
 
-export function stabilize(
-  memory: ScalingMemory,
-  at: Moment,
-  present: Size,
-  wished: Size,
-): Stabilized {
+export function stabilize(memory: ScalingMemory, at: Moment, present: Size, wished: Size): Stabilized {
   const window = windowMs(memory, at.nowMs, at);
   // Bounds may have changed since: a wish for groups that are not allowed any more says nothing.
   const kept = memory.wishes.filter(
