@@ -4,12 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cspsDeployments } from "../kube/resource.ts";
+import { bundle } from "./bundle.ts";
 import { type CliAnswer, runCliProcess } from "./testing/cliProcess.ts";
 import { eventually, World } from "./testing/world.ts";
 
 let world: World;
 let namespace: string;
 let folder: string;
+let program: string;
 let plannedBefore: PlanReport[];
 
 interface PlanReport {
@@ -46,7 +48,7 @@ function aManifest(name: string, prefill: object = {}, decode: object = {}): obj
 }
 
 const csps = (args: readonly string[], input?: string): Promise<CliAnswer> =>
-  runCliProcess([...args, "--kubeconfig", world.plane.kubeconfigPath], input);
+  runCliProcess(program, [...args, "--kubeconfig", world.plane.kubeconfigPath], input);
 
 const planOf = (manifest: object, ...flags: string[]): Promise<CliAnswer> =>
   csps(["plan", "-f", "-", ...flags], JSON.stringify(manifest));
@@ -60,7 +62,7 @@ async function json<T>(args: readonly string[], input?: string): Promise<T> {
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "csps-cli-"));
-  world = await World.start();
+  [world, program] = await Promise.all([World.start(), bundle("kubectl-csps", folder)]);
   for (const name of ["a1", "a2"]) await world.addNode({ name, rack: "ra", gpus: 1 });
   for (const name of ["b1", "b2"]) await world.addNode({ name, rack: "rb", gpus: 1 });
   namespace = await world.newNamespace();
@@ -239,7 +241,7 @@ describe("plan", () => {
     const path = join(folder, "nodes.yaml");
     await writeFile(path, await world.plane.kubectl(["get", "nodes", "-o", "yaml"]));
     const args = ["plan", "-f", "-", "--nodes", path, "--kubeconfig", "/nowhere"];
-    const { code, stdout } = await runCliProcess(args, JSON.stringify(aManifest("other")));
+    const { code, stdout } = await runCliProcess(program, args, JSON.stringify(aManifest("other")));
     expect(code).toBe(0);
     expect(stdout).toMatch(/other-prefill-0-1 +a2/);
   });
@@ -257,7 +259,7 @@ it("says in a sentence that no API server answers", async () => {
   const users = [{ name: "u", user: {} }];
   const config = { clusters: [cluster], contexts: [context], users, "current-context": "c" };
   await writeFile(path, JSON.stringify(config));
-  const { code, stderr } = await runCliProcess(["status", "--kubeconfig", path]);
+  const { code, stderr } = await runCliProcess(program, ["status", "--kubeconfig", path]);
   expect(code).toBe(1);
   expect(stderr).toContain("Error: the API server does not answer: ");
 });

@@ -1,8 +1,6 @@
 /** kubectl-csps as a process of its own. */
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 
-const entry = join(import.meta.dirname, "..", "kubectl-csps.ts");
 const deadlineMs = 80_000;
 
 export interface CliAnswer {
@@ -11,9 +9,10 @@ export interface CliAnswer {
   readonly stderr: string;
 }
 
-export function runCliProcess(args: readonly string[], input = ""): Promise<CliAnswer> {
+/** Runs the bundled program, as users have it; from its sources it would load for more than a second each time. */
+export function runCliProcess(program: string, args: readonly string[], input = ""): Promise<CliAnswer> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [entry, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [program, ...args], { stdio: ["pipe", "pipe", "pipe"] });
     const timer = setTimeout(() => child.kill("SIGKILL"), deadlineMs);
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk) => (stdout += String(chunk)));
