@@ -9,6 +9,7 @@ import {
   type Resource,
   decodePools,
   deployments,
+  events,
   leases,
   pods,
   secrets,
@@ -378,9 +379,8 @@ async function useExternalStore(namespace: string, url: string): Promise<void> {
 
 async function eventReasons(namespace: string, awaited = "Available"): Promise<string[]> {
   return eventually(async () => {
-    const json = await world.plane.kubectl(["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]);
-    const { items } = JSON.parse(json) as { items: { reason: string }[] };
-    expect(items.map((item) => item.reason)).toContain(awaited);
-    return items.map((item) => item.reason);
+    const reasons = (await world.list(events, namespace)).map((event) => event.reason ?? "");
+    expect(reasons).toContain(awaited);
+    return reasons;
   });
 }

@@ -6,7 +6,16 @@ import { aMoveRecord, valueOf } from "../../runtime/state/testing/conformance.ts
 import { type RedisServer, startRedisServer } from "../../runtime/state/testing/redisServer.ts";
 import { create, mergePatch } from "../kube/apply.ts";
 import type { DecodePool, Pod } from "../kube/object.ts";
-import { configMaps, cspsDeployments, decodePools, leases, nodes, pods, secrets } from "../kube/resource.ts";
+import {
+  configMaps,
+  cspsDeployments,
+  decodePools,
+  events,
+  leases,
+  nodes,
+  pods,
+  secrets,
+} from "../kube/resource.ts";
 import { imbalance, poolLoads } from "../planning/rebalance/load.ts";
 import { replayRebalance } from "../planning/rebalance/plan.ts";
 import { defaultRebalancePolicy } from "../planning/rebalance/pool.ts";
@@ -107,9 +116,7 @@ const csps = (...args: readonly string[]): Promise<CliAnswer> =>
 
 async function untilTold(reason: string): Promise<void> {
   await eventually(async () => {
-    const json = await world.plane.kubectl(["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]);
-    const { items } = JSON.parse(json) as { items: { reason: string }[] };
-    expect(items.map((item) => item.reason)).toContain(reason);
+    expect((await world.list(events, namespace)).map((event) => event.reason)).toContain(reason);
   });
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { startControlPlane, type ControlPlane } from "../../../e2e/cluster/native.ts";
 import { create, get, mergePatch } from "../../kube/apply.ts";
 import { type Cluster, connect } from "../../kube/cluster.ts";
+import { listPages } from "../../kube/list.ts";
 import type { KubeObject, SPGroup } from "../../kube/object.ts";
 import { cspsDeployments, namespaces, nodes, type Resource, spGroups } from "../../kube/resource.ts";
 import { createLogger } from "../../observability/logger.ts";
@@ -42,10 +43,7 @@ export class World {
   }
 
   static async start(): Promise<World> {
-    const plane = await startControlPlane();
-    const world = new World(plane);
-    await plane.kubectl(["apply", "--server-side", "-f", join(root, "crds")]);
-    await plane.kubectl(["wait", "--for=condition=Established", "--timeout=110s", "crd", "--all"]);
+    const world = new World(await startControlPlane({ crds: join(root, "crds") }));
     await create(world.cluster, namespaces, { metadata: { name: "csps-system" } });
     await world.kubelet.start();
     return world;
@@ -148,8 +146,7 @@ export class World {
   }
 
   async list<T extends KubeObject>(resource: Resource<T>, namespace: string): Promise<T[]> {
-    const json = await this.plane.kubectl(["get", resource.plural, "-n", namespace, "-o", "json"]);
-    return (JSON.parse(json) as { items: T[] }).items;
+    return (await listPages(this.cluster, { resource, namespace })).items;
   }
 
   async #patchNode(name: string, status: object): Promise<void> {
