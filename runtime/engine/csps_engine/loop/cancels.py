@@ -40,6 +40,10 @@ class Cancels:
     def busy(self) -> bool:
         return self._tasks.busy
 
+    def under_way(self, request_id: str) -> bool:
+        """No coordinator has taken it yet, or what it did is not told yet."""
+        return self._tasks.of(request_id) is not None
+
     def begin(self, request_id: str) -> asyncio.Task[None]:
         """See that the request ends; the task is over once a coordinator has taken it, or nobody could be found."""
         return self._tasks.of(request_id) or self._tasks.start(request_id, self._end(request_id))

@@ -1,13 +1,14 @@
 """Event streams of requests: written by the engine thread, read by any number of HTTP responses.
 
 A stream keeps its events, so that a client that asks again with the same request id sees all of them. Ended
-streams are forgotten after a while.
+streams are forgotten after a while, and as soon as another attempt begins under their id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -34,22 +35,32 @@ class EventStream:
         """Ended with an error, so that asking again may succeed."""
         return self.ended_at is not None and bool(self.lines) and b'"type":"error"' in self.lines[-1]
 
-    async def follow(self) -> AsyncGenerator[bytes, None]:
-        """Every line from the first on, until the stream ends."""
+    @property
+    def cancelled(self) -> bool:
+        """Ended because somebody wished so, before its answer was over."""
+        return self.ended_at is not None and bool(self.lines) and b'"reason":"cancelled"' in self.lines[-1]
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Somebody wants it, from the decision to follow it on: whoever else leaves meanwhile doesn't end it."""
         self.followers += 1
         try:
-            at = 0
-            while True:
-                while at < len(self.lines):
-                    line = self.lines[at]
-                    at += 1
-                    yield line
-                if self.ended_at is not None:
-                    return
-                self.changed.clear()
-                await self.changed.wait()
+            yield
         finally:
             self.followers -= 1
+
+    async def follow(self) -> AsyncGenerator[bytes, None]:
+        """Every line from the first on, until the stream ends; within `followed`."""
+        at = 0
+        while True:
+            while at < len(self.lines):
+                line = self.lines[at]
+                at += 1
+                yield line
+            if self.ended_at is not None:
+                return
+            self.changed.clear()
+            await self.changed.wait()
 
 
 def decode_identity(prompt_tokens: int, order: DecodeOrder) -> Hashable:
@@ -79,9 +90,15 @@ class EventBoard:
         ended = stream is not None and stream.ended_at is not None and not stream.failed
         return stream if stream is not None and ended and stream.about == about else None
 
+    def forget(self, request_id: str) -> None:
+        """An ended stream of it is told to nobody who asks from now on: another attempt begins under its id."""
+        stream = self._streams.get(request_id)
+        if stream is not None and stream.ended_at is not None:
+            del self._streams[request_id]
+
     def open(self, request_id: str, about: Hashable) -> EventStream:
         """A fresh stream; an ended one of the same id is forgotten."""
-        self._forget()
+        self._forget_old()
         stream = self._streams[request_id] = EventStream(about)
         return stream
 
@@ -120,7 +137,7 @@ class EventBoard:
                 stream.ended_at = monotonic()
             stream.changed.set()
 
-    def _forget(self) -> None:
+    def _forget_old(self) -> None:
         old = monotonic() - KEPT_SECONDS
         for request_id, stream in list(self._streams.items()):
             if stream.ended_at is not None and stream.ended_at < old and not stream.followers:

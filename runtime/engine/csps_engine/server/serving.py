@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Hashable
-from contextlib import aclosing
 from functools import partial
 
 from aiohttp import web
@@ -21,6 +20,7 @@ from csps_engine.loop.reports import error_event, refused_event
 from csps_engine.loop.reservations import Wish
 from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.request import DecodeOrder, PoolRequest, pages_for
+from csps_engine.server.answers import Answers
 from csps_engine.server.http import parse, reply
 from csps_engine.server.rank import Rank
 from csps_engine.wire import generated as wire
@@ -32,6 +32,7 @@ CANCEL_SECONDS = 1.5
 class ServingHandlers:
     def __init__(self, rank: Rank) -> None:
         self._rank = rank
+        self._answers = Answers(rank.board, rank.cancels, rank.cancel)
 
     def routes(self) -> list[web.RouteDef]:
         shared = [web.post("/v1/cancel", self.cancel)]
@@ -41,6 +42,7 @@ class ServingHandlers:
 
     async def reserve(self, request: web.Request) -> web.Response:
         asked = await parse(request, wire.ReserveRequest)
+        self._answers.refuse_cancelled(asked.request_id)
         self._rank.require_coordinator()
         self._check_context(asked.prompt_tokens + asked.max_new_tokens, "promptTokens + maxNewTokens")
         work, keys = self._pool_work(), tuple(asked.page_keys or ())
@@ -49,11 +51,19 @@ class ServingHandlers:
         lengths = (asked.prompt_tokens, asked.max_new_tokens)
         wish = Wish(asked.request_id, lengths, asked.lease_ms, asked.wait_ms or 0, keys)
         confirmed = await self._rank.call(lambda: work.reserve(wish))
-        return reply(self._reservation(await asyncio.wrap_future(confirmed)))
+        reserved = await asyncio.wrap_future(confirmed)
+        if reserved.phase == "reserved":
+            # What ended before under this id is not the answer of the attempt that begins.
+            self._rank.board.forget(asked.request_id)
+        return reply(self._reservation(reserved))
 
     async def decode(self, request: web.Request) -> web.StreamResponse:
-        """A second call with the same request id follows the same stream from its first token."""
+        """A second call with the same request id follows the same stream from its first token.
+
+        Not once its client has left: then its pages are freed, and another attempt reserves its own.
+        """
         asked = await parse(request, wire.DecodeRequest)
+        self._answers.refuse_cancelled(asked.request_id)
         order = DecodeOrder(
             first_token=asked.first_token,
             max_new_tokens=asked.max_new_tokens,
@@ -67,17 +77,18 @@ class ServingHandlers:
             self._rank.require_coordinator()
             self._check_token(asked.first_token, "firstToken")
             stream = await self._begin(asked, order, about)
-        return await self._follow(request, asked.request_id, stream)
+        return await self._answers.follow(request, asked.request_id, stream)
 
     async def prefill(self, request: web.Request) -> web.StreamResponse:
         asked = await parse(request, wire.PrefillRequest)
+        self._answers.refuse_cancelled(asked.request_id)
         about = (tuple(asked.token_ids), asked.reservation.epoch)
         stream = self._rank.board.running(asked.request_id, about)
         if stream is None:
             self._rank.require_coordinator()
             self._check_prefill(asked)
             stream = await self._queue(asked, about)
-        return await self._follow(request, asked.request_id, stream, asked.deadline_ms / 1000)
+        return await self._answers.follow(request, asked.request_id, stream, asked.deadline_ms / 1000)
 
     async def cancel(self, request: web.Request) -> web.Response:
         asked = await parse(request, wire.CancelRequest)
@@ -93,7 +104,8 @@ class ServingHandlers:
         stream = board.open(asked.request_id, about)
         begun = asyncio.ensure_future(self._rank.call(lambda: work.begin(asked.request_id, asked.prompt_tokens, order)))
         try:
-            await asyncio.shield(begun)
+            with stream.followed():
+                await asyncio.shield(begun)
         except asyncio.CancelledError:
             if stream.followers:
                 begun.add_done_callback(partial(self._begun, asked.request_id))
@@ -131,30 +143,6 @@ class ServingHandlers:
     def _refused(self, request_id: str, error: BaseException | None) -> None:
         if error is not None:
             self._rank.board.post([(request_id, error_event("epoch_broken", str(error)))])
-
-    async def _follow(
-        self, request: web.Request, request_id: str, stream: EventStream, seconds: float | None = None
-    ) -> web.StreamResponse:
-        """Stream events; a client that goes away cancels the request, unless another one follows it too."""
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        try:
-            await response.prepare(request)
-            # Closed before anything is caught: whoever looks below at who follows has to see that this client does not.
-            async with asyncio.timeout(seconds), aclosing(stream.follow()) as lines:
-                async for line in lines:
-                    await response.write(line)
-        except TimeoutError:
-            await response.write(error_event("deadline_exceeded", "the deadline passed").to_json() + b"\n")
-            self._cancel_unfollowed(request_id, stream)
-        except (asyncio.CancelledError, ConnectionError):
-            self._cancel_unfollowed(request_id, stream)
-            raise
-        await response.write_eof()
-        return response
-
-    def _cancel_unfollowed(self, request_id: str, stream: EventStream) -> None:
-        if stream.ended_at is None and not stream.followers:
-            self._rank.cancel(request_id)
 
     def _reservation(self, request: PoolRequest) -> wire.Reservation:
         epoch = self._rank.standing.serving

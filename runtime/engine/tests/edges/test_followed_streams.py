@@ -9,9 +9,12 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from csps_engine.core.plan import Sampling
+from csps_engine.loop.cancels import Cancels
 from csps_engine.loop.event_board import EventBoard, EventStream, decode_identity
+from csps_engine.loop.peers import Peers
 from csps_engine.refusal import Refused, refuse
 from csps_engine.scheduler.request import DecodeOrder
+from csps_engine.server.answers import Answers
 from csps_engine.server.serving import ServingHandlers
 from csps_engine.wire.generated import DecodeRequest
 
@@ -31,17 +34,141 @@ def test_a_client_that_is_found_gone_by_a_write_ends_its_request_unless_another_
     others: int, cancelled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "StreamResponse", _Gone)
-    told: list[str] = []
-    handlers = ServingHandlers(SimpleNamespace(cancel=told.append))
 
     async def scene() -> None:
+        streams = _Streams()
         stream = EventStream("about", lines=[b"{}\n"], followers=others)
         with pytest.raises(ConnectionResetError):
-            await handlers._follow(make_mocked_request("POST", "/v1/decode"), "r", stream)
+            await streams.answers.follow(make_mocked_request("POST", "/v1/decode"), "r", stream)
         assert stream.followers == others
+        await streams.close()
+        assert streams.cancelled == cancelled
 
-    asyncio.run(scene())
-    assert told == cancelled
+    _play(scene)
+
+
+class _Streams:
+    """Of a coordinator that takes cancels when it is let to: then an answer under way ends as cancelled."""
+
+    def __init__(self) -> None:
+        self.board = EventBoard(asyncio.get_running_loop())
+        self.cancelled: list[str] = []
+        self._gate = asyncio.Event()
+        self._peers = Peers("token")
+        self.cancels = Cancels(self._cancel, find=lambda: pytest.fail("it coordinates"), peers=self._peers)
+        self.answers = Answers(self.board, self.cancels, self.cancels.begin)
+
+    async def _cancel(self, request_id: str) -> bool:
+        self.cancelled.append(request_id)
+        await self._gate.wait()
+        self.board.relay(request_id, CANCELLED)
+        return True
+
+    def follow(self, stream: EventStream) -> asyncio.Future[web.StreamResponse]:
+        return asyncio.ensure_future(self.answers.follow(make_mocked_request("POST", "/v1/decode"), "r", stream))
+
+    async def close(self) -> None:
+        """Let the cancels be taken."""
+        self._gate.set()
+        await _turn()
+        await self._peers.close()
+
+
+CANCELLED = b'{"type":"done","reason":"cancelled","tokens":1,"ranks":["a"]}\n'
+DONE = b'{"type":"done","reason":"stop","tokens":1,"ranks":["a"]}\n'
+
+
+class _Opening(web.StreamResponse):
+    """Of a client that has its answer's head a moment later."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        await asyncio.sleep(0.01)
+
+    async def write(self, data: bytes) -> None:
+        """It reads on."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """It has it all."""
+
+
+async def _turn() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_what_the_next_client_begins_to_follow_is_not_cancelled_when_the_one_before_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web, "StreamResponse", _Opening)
+
+    async def scene() -> None:
+        streams = _Streams()
+        stream = streams.board.open("r", "about")
+        left = streams.follow(stream)
+        await asyncio.sleep(0.1)
+        again = streams.follow(stream)
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.wait({left})
+        streams.board.relay("r", DONE)
+        await again
+        await streams.close()
+        assert streams.cancelled == []
+
+    _play(scene)
+
+
+def test_an_attempt_whose_id_is_being_cancelled_is_refused_and_later_gets_nothing_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web, "StreamResponse", _Opening)
+
+    async def scene() -> None:
+        streams = _Streams()
+        left = streams.follow(streams.board.open("r", "about"))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        await asyncio.wait({left})
+        with pytest.raises(Refused, match="requestId: r is being cancelled") as refused:
+            streams.answers.refuse_cancelled("r")
+        assert refused.value.failure.retry_after_ms
+        await streams.close()
+        streams.answers.refuse_cancelled("r")
+        assert streams.board.running("r", "about") is None
+        assert streams.board.done("r", "about") is None
+
+    _play(scene)
+
+
+def test_an_answer_that_was_over_before_its_client_left_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "StreamResponse", _Opening)
+
+    async def scene() -> None:
+        streams = _Streams()
+        stream = streams.board.open("r", "about")
+        left = streams.follow(stream)
+        await asyncio.sleep(0.1)
+        left.cancel()
+        await asyncio.wait({left})
+        streams.board.relay("r", DONE)
+        await streams.close()
+        assert streams.board.done("r", "about") is stream
+
+    _play(scene)
+
+
+def test_what_ended_under_an_id_is_not_told_to_the_attempt_that_reserves_anew() -> None:
+    async def scene() -> None:
+        board = EventBoard(asyncio.get_running_loop())
+        running = board.open("running", "about")
+        board.open("r", "about")
+        board.relay("r", DONE)
+        for request_id in ("r", "running", "unknown"):
+            board.forget(request_id)
+        assert board.done("r", "about") is None
+        assert board.running("running", "about") is running
+
+    _play(scene)
 
 
 ORDER = DecodeOrder(1, 4, frozenset(), Sampling(0, 1, 0))
@@ -71,6 +198,7 @@ class _Beginning:
             board=self.board,
             call=self._call,
             cancel=self.cancelled.append,
+            cancels=None,
             require_coordinator=lambda: None,
             pool_work=SimpleNamespace(begin=lambda *_: None),
         )
@@ -88,9 +216,8 @@ class _Beginning:
         stream = self.board.running("r", ABOUT)
         assert stream is not None
         lines: asyncio.Future[list[bytes]] = asyncio.ensure_future(_lines(stream))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert stream.followers == 1
+        await _turn()
+        assert stream.followers == 2
         return lines
 
     def let_begin(self) -> None:
@@ -98,7 +225,8 @@ class _Beginning:
 
 
 async def _lines(stream: EventStream) -> list[bytes]:
-    return [line async for line in stream.follow()]
+    with stream.followed():
+        return [line async for line in stream.follow()]
 
 
 def _play(scene: Callable[[], Awaitable[None]]) -> None:
@@ -142,5 +270,20 @@ def test_a_decode_whose_only_client_leaves_before_it_began_is_cancelled() -> Non
         await asyncio.wait({beginning.first})
         assert beginning.cancelled == ["r"]
         assert beginning.board.running("r", ABOUT) is None
+
+    _play(scene)
+
+
+def test_a_decode_that_has_not_begun_is_wanted_by_who_asked_first_though_another_came_and_left() -> None:
+    async def scene() -> None:
+        beginning = _Beginning()
+        second = await beginning.follow()
+        stream = beginning.board.running("r", ABOUT)
+        assert stream is not None
+        second.cancel()
+        await asyncio.wait({second})
+        assert stream.followers == 1
+        beginning.let_begin()
+        assert await beginning.first is stream
 
     _play(scene)
