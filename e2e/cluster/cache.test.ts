@@ -1,9 +1,14 @@
+import { execFile, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { cachedFolder, contentKey, withLock } from "./cache.ts";
 
+const module = join(import.meta.dirname, "cache.ts");
 let folder = "";
 const before = process.env["CSPS_CACHE"];
 
@@ -72,10 +77,54 @@ test("a key changes with a file's content and with its name, and not with byteco
   expect(new Set([first, second, third]).size).toBe(3);
 });
 
-test("a lock whose owner is gone is taken over, a living owner's is not", async () => {
+/** A process that holds the lock `path`; resolves when it does. */
+async function holder(path: string): Promise<ChildProcess> {
+  const script = `
+    const { withLock } = await import(${JSON.stringify(module)});
+    await withLock(${JSON.stringify(path)}, 30_000, () => {
+      process.stdout.write("held");
+      return new Promise((resolve) => setTimeout(resolve, 600_000));
+    });
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout, "data");
+  return child;
+}
+
+test("a lock is taken over when its process is killed, and not while that lives", async () => {
   const path = join(folder, "lock");
-  await writeFile(path, "999999999");
+  const owner = await holder(path);
+  await expect(withLock(path, 300, () => Promise.resolve("mine"))).rejects.toThrow(
+    `${path} is still held by process ${String(owner.pid)}`,
+  );
+  owner.kill("SIGKILL");
   expect(await withLock(path, 30_000, () => Promise.resolve("mine"))).toBe("mine");
-  await writeFile(path, String(process.pid));
-  await expect(withLock(path, 300, () => Promise.resolve("mine"))).rejects.toThrow("still held");
 });
+
+test("of two processes that find the locks of a dead one at the same moment, one holds each at a time", async () => {
+  const rounds = 50;
+  for (let round = 0; round < rounds; round++) await writeFile(join(folder, `lock-${round}`), "999999999");
+  const taker = (me: number): string => `
+    import { existsSync, openSync, rmSync, writeFileSync } from "node:fs";
+    import { setTimeout as sleep } from "node:timers/promises";
+    const { withLock } = await import(${JSON.stringify(module)});
+    for (let round = 0; round < ${rounds}; round++) {
+      const at = (name) => ${JSON.stringify(folder)} + "/" + name + "-" + round;
+      writeFileSync(at("ready-${me}"), "");
+      while (!existsSync(at("ready-${1 - me}"))) await sleep(0);
+      await withLock(at("lock"), 30_000, async () => {
+        openSync(at("holds"), "wx");
+        await sleep(5);
+        rmSync(at("holds"));
+      });
+    }
+  `;
+  const run = promisify(execFile);
+  await Promise.all(
+    [0, 1].map((me) =>
+      run(process.execPath, ["--input-type=module", "--eval", taker(me)], { timeout: 60_000 }),
+    ),
+  );
+}, 90_000);

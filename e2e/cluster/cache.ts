@@ -4,10 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open, readFile, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readFile, readdir, realpath, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import type { Server } from "node:net";
 import { homedir } from "node:os";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { listening, nameWithoutFile } from "./listening.ts";
 
 /** Folder of everything that is cached: `$CSPS_CACHE`, or `~/.cache/csps`. */
 export function cacheRoot(): string {
@@ -38,38 +40,36 @@ export async function contentKey(inputs: { paths?: string[]; texts?: string[] })
   return hash.digest("hex").slice(0, 16);
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const LOOK_MS = 50;
 
-/** Holds the lock file `path` while `work` runs. A lock whose process is gone is taken over. */
+/**
+ * Holds the lock `path` while `work` runs. It is held by a name that the system frees when its process ends, so that
+ * no two take over a dead one's; the file tells who it is, and nobody goes by it.
+ */
 export async function withLock<T>(path: string, deadlineMs: number, work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + deadlineMs;
-  for (;;) {
-    try {
-      const handle = await open(path, "wx");
-      await handle.writeFile(String(process.pid));
-      await handle.close();
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  const name = nameWithoutFile(`csps-lock-${await lockName(path)}`);
+  let held: Server | undefined;
+  while ((held = await listening(name)) === undefined) {
+    if (Date.now() > deadline) {
+      const owner = await readFile(path, "utf8").catch(() => "");
+      throw new Error(`${path} is still held by process ${owner || "(not said yet)"}`);
     }
-    const owner = Number(await readFile(path, "utf8").catch(() => "0"));
-    // An empty file is a lock being written: give its owner a moment before asking whether it lives.
-    if (owner > 0 && !isAlive(owner)) await rm(path, { force: true });
-    else if (Date.now() > deadline) throw new Error(`${path} is still held by process ${owner}`);
-    else await sleep(250);
+    await sleep(LOOK_MS);
   }
   try {
+    await writeFile(path, String(process.pid));
     return await work();
   } finally {
     await rm(path, { force: true });
+    held.close();
   }
+}
+
+/** The same for every way to write a path: names without a file may have 107 characters. */
+async function lockName(path: string): Promise<string> {
+  const real = join(await realpath(dirname(path)), basename(path));
+  return createHash("sha256").update(real).digest("hex").slice(0, 32);
 }
 
 const BUILD_DEADLINE_MS = 45 * 60_000;

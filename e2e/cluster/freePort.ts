@@ -6,8 +6,8 @@
  */
 import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { ListenOptions, Server } from "node:net";
+import type { Server } from "node:net";
+import { listening, nameWithoutFile } from "./listening.ts";
 
 const lowest = 20_000;
 /** Where the system gives away nearly all ports, one of its own is as good as any. */
@@ -40,8 +40,7 @@ function endOfChoice(companion: number): number {
 
 async function isFree(ports: readonly number[]): Promise<boolean> {
   for (const port of ports) {
-    // A name without a file: the system frees it when this process ends, however it ends.
-    const claim = await listening({ path: `\0csps-test-port-${port}` });
+    const claim = await listening(nameWithoutFile(`csps-test-port-${port}`));
     if (claim === undefined) return false;
     claims.push(claim.unref());
     const probe = await listening({ host: "127.0.0.1", port });
@@ -49,18 +48,4 @@ async function isFree(ports: readonly number[]): Promise<boolean> {
     await new Promise((resolve) => probe.close(resolve));
   }
   return true;
-}
-
-/** Undefined when another one listens there. */
-function listening(place: ListenOptions): Promise<Server | undefined> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EADDRINUSE" || error.code === "EACCES") resolve(undefined);
-      else reject(error);
-    });
-    server.listen(place, () => {
-      resolve(server);
-    });
-  });
 }
