@@ -37,6 +37,8 @@ export interface PrefixPage {
   readonly notes: readonly PrefixNote[];
   /** To ask with for what comes after them. */
   readonly untilMs: number;
+  /** When notes began to be kept; another one than before, or none, where Redis has lost what was noted. */
+  readonly era: string | undefined;
 }
 
 export type MoveName = Pick<MoveRecord, "moveId" | "requestId">;

@@ -122,8 +122,9 @@ export function createRedisClusterState(settings: RedisSettings): ClusterState {
         () => "noted" as const,
       ),
     listPrefixes: (sinceMs, count) =>
-      call("prefix_list", { sinceMs, count }, ([, until = "", ...notes]) => ({
+      call("prefix_list", { sinceMs, count }, ([, until = "", era = "", ...notes]) => ({
         untilMs: Number(until),
+        era: era === "" ? undefined : era,
         notes: notes.map(noteOf),
       })),
     putDegrees: (table, fence, ttlMs) =>

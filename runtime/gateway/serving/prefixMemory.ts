@@ -11,10 +11,15 @@ export interface PrefixMemory {
   note(pool: string, keys: readonly string[]): void;
 }
 
+export interface KeptPrefixes extends PrefixMemory {
+  /** The pool of each of the keys that were noted last, at most `count`, oldest first. */
+  newest(count: number): Map<string, string>;
+}
+
 /** About 16 million tokens of prompts, in a few megabytes. */
 const keptKeys = 250_000;
 
-export function createPrefixMemory(limit: number = keptKeys): PrefixMemory {
+export function createPrefixMemory(limit: number = keptKeys): KeptPrefixes {
   const pools = new Map<string, string>();
   return {
     share(pool, keys) {
@@ -32,6 +37,7 @@ export function createPrefixMemory(limit: number = keptKeys): PrefixMemory {
         pools.delete(key);
       }
     },
+    newest: (count) => new Map([...pools].slice(-count)),
   };
 }
 

@@ -58,19 +58,21 @@ describe("gateways that share what they know of prefixes", () => {
     expect(other.share("pool", ["later"])).toBe(1);
   });
 
-  it("go by their own while Redis has lost everything, and share again what comes next", async () => {
+  it("tell a Redis that has lost everything again what they know, also when another one tells first", async () => {
     const [one, other] = [aGateway(), aGateway()];
     one.note("pool", ["k1"]);
-    await one.exchange();
-    valueOf(await state.clear(1));
-    await one.exchange();
-    await other.exchange();
-    expect(one.share("pool", ["k1"])).toBe(1);
-    expect(other.share("pool", ["k1"])).toBe(0);
-    one.note("pool", ["k1", "k2"]);
-    await one.exchange();
-    await other.exchange();
-    expect(other.share("pool", ["k1", "k2"])).toBe(1);
+    other.note("other", ["k2"]);
+    for (const each of [one, other]) await each.exchange();
+    for (let wiped = 0; wiped < 2; wiped += 1) {
+      valueOf(await state.clear(1));
+      other.note("other", ["k3"]);
+      // What is lost is seen by one exchange and told by the next.
+      for (const each of [other, one, other, one]) await each.exchange();
+      const late = aGateway();
+      await late.exchange();
+      expect(late.share("pool", ["k1"])).toBe(1);
+      expect(late.share("other", ["k2", "k3"])).toBe(1);
+    }
   });
 
   it("are told, once Redis is back, of what another one sent while it was away", async () => {

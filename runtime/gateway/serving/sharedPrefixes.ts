@@ -1,10 +1,10 @@
 /**
  * What the gateways of a deployment tell each other, through Redis, of the prompts that pools hold: one that has just
  * started, or has not seen a prompt itself, routes as the others do. Nothing waits for it, and while Redis is away each
- * goes by what it sent itself.
+ * goes by what it sent itself. A Redis that has lost its data is told again by each of what it knows.
  */
 import type { ClusterState } from "../../state/clusterState.ts";
-import type { PrefixMemory } from "./prefixMemory.ts";
+import type { KeptPrefixes, PrefixMemory } from "./prefixMemory.ts";
 
 export interface SharedPrefixes extends PrefixMemory {
   start(): void;
@@ -22,14 +22,17 @@ const mostPages = 4;
 /** A note may be under way for so long, and clocks differ. */
 const overlapMs = 3_000;
 /** What could not be told for long is not worth telling. */
-const mostUntold = 20_000;
+const mostUntold = 100_000;
+/** Of what a gateway knows, told again to a Redis that has lost it; Redis keeps twice as many. */
+const mostToldAgain = 50_000;
 
 type Notes = Pick<ClusterState, "notePrefixes" | "listPrefixes">;
 
-export function sharePrefixes(own: PrefixMemory, state: Notes | undefined): SharedPrefixes {
+export function sharePrefixes(own: KeptPrefixes, state: Notes | undefined): SharedPrefixes {
   /** By key, the pool. */
   let untold = new Map<string, string>();
   let sinceMs = 0;
+  let era: string | undefined;
   let timer: NodeJS.Timeout | undefined;
 
   /** What Redis does not take, and what would come after it, is told by the next exchange. */
@@ -57,6 +60,8 @@ export function sharePrefixes(own: PrefixMemory, state: Notes | undefined): Shar
       const answer = await clusterState.listPrefixes(sinceMs, notesPerPage);
       if (!answer.ok) return;
       const { notes, untilMs } = answer.value;
+      if (era !== undefined && answer.value.era !== era) untold = own.newest(mostToldAgain);
+      era = answer.value.era;
       for (const { pool, key } of notes) own.note(pool, [key]);
       if (notes.length < notesPerPage) {
         sinceMs = Math.max(sinceMs, untilMs - overlapMs);

@@ -196,7 +196,8 @@ export function describeClusterState(name: string, store: Store): void {
 
     it("tells of the pages that pools were noted to hold, the newest note of each, from any time on", async () => {
       const { state, clock } = fresh();
-      expect(valueOf(await state.listPrefixes(0, 10))).toEqual({ notes: [], untilMs: 0 });
+      expect(valueOf(await state.listPrefixes(0, 10))).toEqual({ notes: [], untilMs: 0, era: undefined });
+      const era = String(clock.ms);
       expect(valueOf(await state.notePrefixes("a", ["k1", "k2"]))).toBe("noted");
       clock.ms += 5;
       expect(valueOf(await state.notePrefixes("b", ["k1"]))).toBe("noted");
@@ -207,14 +208,23 @@ export function describeClusterState(name: string, store: Store): void {
           { pool: "a", key: "k2" },
         ],
         untilMs: clock.ms - 5,
+        era,
       });
       expect(valueOf(await state.listPrefixes(first.untilMs + 1, 10))).toEqual({
         notes: [{ pool: "b", key: "k1" }],
         untilMs: clock.ms,
+        era,
       });
       clock.ms += 3_600_000;
       await state.notePrefixes("a", ["k2"]);
-      expect(valueOf(await state.listPrefixes(0, 10)).notes).toEqual([{ pool: "a", key: "k2" }]);
+      expect(valueOf(await state.listPrefixes(0, 10))).toEqual({
+        notes: [{ pool: "a", key: "k2" }],
+        untilMs: clock.ms,
+        era,
+      });
+      await state.clear(1);
+      await state.notePrefixes("a", ["k3"]);
+      expect(valueOf(await state.listPrefixes(0, 10)).era).toBe(String(clock.ms));
     });
 
     it("keeps the degree table of the newest leader, for its time", async () => {
@@ -251,7 +261,7 @@ export function describeClusterState(name: string, store: Store): void {
         await each.notePrefixes("m-decode", ["k"]);
       }
       expect(valueOf(await state.clear(1))).toBe("stale");
-      expect(valueOf(await state.clear(2))).toBe(10);
+      expect(valueOf(await state.clear(2))).toBe(11);
       expect(valueOf(await state.listRanks())).toEqual([]);
       expect(valueOf(await state.listShards())).toEqual([]);
       expect(valueOf(await state.clear(2))).toBe(0);

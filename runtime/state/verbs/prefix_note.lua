@@ -1,10 +1,13 @@
 -- Purpose: a gateway says of which prompts' pages a pool holds KV, or will soon, by the keys of their content.
 -- Guarantee: no note older than keepMs stays, and of many about the newest `most`. A hint: what a pool really holds is
 -- its own word, given with each reservation.
--- KEYS: prefixes (zset "pool key" -> nowMs of the newest note)
+--   The first note of all, and the first after everything was lost, begins an era, by which others see that it was lost.
+-- KEYS: prefixes (zset "pool key" -> nowMs of the newest note), prefixEra (nowMs of the note that began it)
 -- ARGV: nowMs, pool, keys (JSON list of strings), keepMs, most
 -- Replies: {"noted", number of notes held}
 local prefixes, now, pool = KEYS[1], ARGV[1], ARGV[2]
+
+redis.call("SET", KEYS[2], now, "NX")
 
 local noted = {}
 for _, key in ipairs(cjson.decode(ARGV[3])) do
