@@ -47,22 +47,44 @@ export function describe(size: Size): string {
   return `${size.groups} groups of ${size.groupSize} and ${size.decodeRanks} decode ranks`;
 }
 
-/** The smaller role is raised; only at its maximum is the larger one lowered. */
-function balance(bounds: Bounds, size: Size): Size {
-  const { ratio } = bounds;
-  const prefill = size.groups * size.groupSize;
-  if (prefill > ratio.max * size.decodeRanks) {
-    const decodeRanks = clamp(Math.ceil(prefill / ratio.max), bounds.decodeRanks);
-    const groups = Math.min(size.groups, Math.floor((decodeRanks * ratio.max) / size.groupSize));
-    return { ...size, decodeRanks, groups: clamp(groups, bounds.groups) };
+/**
+ * The smaller role is raised; only at its maximum is the larger one lowered. Where whole groups and ranks come into the ratio
+ * only together, both are raised, but not far: the nearest counts that keep its lower bound do as well.
+ */
+function balance({ groups, decodeRanks, ratio }: Bounds, size: Size): Size {
+  const present = ranksBeside(ratio, size);
+  if (present.min <= size.decodeRanks && size.decodeRanks <= present.max) return size;
+  const needed = wholeAbove((ratio.min * size.decodeRanks) / size.groupSize);
+  const least = clamp(Math.max(size.groups, needed), groups);
+  for (let count = least; count <= Math.min(groups.max, farthest * least); count++) {
+    const { min, max } = ranksBeside(ratio, { ...size, groups: count });
+    const raised = Math.max(size.decodeRanks, min);
+    if (raised <= Math.min(max, decodeRanks.max)) return { ...size, groups: count, decodeRanks: raised };
   }
-  if (prefill < ratio.min * size.decodeRanks) {
-    const groups = clamp(Math.ceil((ratio.min * size.decodeRanks) / size.groupSize), bounds.groups);
-    const decodeRanks = Math.min(size.decodeRanks, Math.floor((groups * size.groupSize) / ratio.min));
-    return { ...size, groups, decodeRanks: clamp(decodeRanks, bounds.decodeRanks) };
+  const { min, max } = ranksBeside(ratio, { ...size, groups: least });
+  if (min > decodeRanks.max) {
+    const held = wholeBelow((ratio.max * decodeRanks.max) / size.groupSize);
+    return { ...size, groups: clamp(held, groups), decodeRanks: decodeRanks.max };
   }
-  return size;
+  return { ...size, groups: least, decodeRanks: clamp(max, decodeRanks) };
 }
+
+/** Times as many groups as one role alone would need. */
+const farthest = 2;
+
+/** Decode ranks that keep the ratio with so many groups; none where the minimum is above the maximum. */
+function ranksBeside(ratio: Range, { groups, groupSize }: Size): Range {
+  const prefill = groups * groupSize;
+  return {
+    min: wholeAbove(prefill / ratio.max),
+    max: ratio.min === 0 ? Infinity : wholeBelow(prefill / ratio.min),
+  };
+}
+
+/** Ratios are decimal fractions: 29 / 0.29 is a little above 100. */
+const rounding = 1e-9;
+const wholeAbove = (value: number): number => Math.ceil(value - rounding);
+const wholeBelow = (value: number): number => Math.floor(value + rounding);
 
 /** Both roles go the same share of their way up, the largest share that fits; a present excess is taken back first. */
 function withinBudget(cost: CostProfile, bounds: Bounds, present: Size, wished: Size): Size {
@@ -73,28 +95,20 @@ function withinBudget(cost: CostProfile, bounds: Bounds, present: Size, wished: 
   const towards = (start: number, end: number, share: number): number =>
     end > start ? start + Math.floor(share * (end - start)) : end;
   const steps = Math.max(wished.groups - from.groups, wished.decodeRanks - from.decodeRanks, 1);
+  const after = (step: number): Size => ({
+    groupSize: wished.groupSize,
+    groups: clamp(towards(from.groups, wished.groups, step / steps), bounds.groups),
+    decodeRanks: clamp(towards(from.decodeRanks, wished.decodeRanks, step / steps), bounds.decodeRanks),
+  });
   for (let step = steps; step >= 0; step--) {
-    const size = {
-      groupSize: wished.groupSize,
-      groups: clamp(towards(from.groups, wished.groups, step / steps), bounds.groups),
-      decodeRanks: clamp(towards(from.decodeRanks, wished.decodeRanks, step / steps), bounds.decodeRanks),
-    };
+    const size = after(step);
     if (gpusOf(cost, size) <= bounds.gpuBudget) return size;
   }
-  return takeBack(cost, bounds, wished, from);
+  return takeBack(cost, bounds, after(0));
 }
 
-function takeBack(
-  cost: CostProfile,
-  bounds: Bounds,
-  wished: Size,
-  from: { readonly groups: number; readonly decodeRanks: number },
-): Size {
-  let size = {
-    groupSize: wished.groupSize,
-    groups: clamp(from.groups, bounds.groups),
-    decodeRanks: clamp(from.decodeRanks, bounds.decodeRanks),
-  };
+function takeBack(cost: CostProfile, bounds: Bounds, excess: Size): Size {
+  let size = excess;
   while (gpusOf(cost, size) > bounds.gpuBudget) {
     const spareGroups = size.groups - bounds.groups.min;
     const spareRanks = size.decodeRanks - bounds.decodeRanks.min;
