@@ -3,38 +3,9 @@ import { describe, expect, it } from "vitest";
 import type { Demand, ScalingInput, Size } from "./decision.ts";
 import { gpusOf } from "./fit.ts";
 import { planScaling, replay } from "./plan.ts";
+import { arbitraryBounds, arbitraryDemand, arbitrarySize } from "./testing/arbitraries.ts";
 import { aClass, aDecode, aDemand, anInput, aPolicy } from "./testing/builders.ts";
 import { changes, play } from "./testing/play.ts";
-
-const rate = fc.double({ min: 0, max: 20, noNaN: true });
-const arbitraryDemand: fc.Arbitrary<Demand> = fc
-  .record({
-    short: rate,
-    long: fc.double({ min: 0, max: 4, noNaN: true }),
-    huge: fc.double({ min: 0, max: 0.2, noNaN: true }),
-    queued: fc.integer({ min: 0, max: 50 }),
-    output: fc.integer({ min: 1, max: 1_000 }),
-    live: fc.integer({ min: 0, max: 3_000_000 }),
-    forecastRatio: fc.double({ min: 0.5, max: 3, noNaN: true }),
-  })
-  .map((one) => ({
-    classes: [
-      aClass("short", 4_000, one.short, one.queued),
-      aClass("long", 30_000, one.long),
-      aClass("huge", 200_000, one.huge),
-    ],
-    decode: aDecode({
-      arrivalsPerSecond: one.short + one.long + one.huge,
-      meanOutputTokens: one.output,
-      liveContextTokens: one.live,
-    }),
-    forecastRatio: one.forecastRatio,
-  }));
-const arbitrarySize: fc.Arbitrary<Size> = fc.record({
-  groups: fc.integer({ min: 0, max: 40 }),
-  groupSize: fc.constantFrom(1, 2, 4, 8),
-  decodeRanks: fc.integer({ min: 0, max: 40 }),
-});
 
 const codes = (input: ScalingInput) => planScaling(input).reasons.map(({ code }) => code);
 const scaled = (demand: Demand, by: number): Demand => ({
@@ -85,33 +56,54 @@ describe("planScaling", () => {
     );
   });
 
-  it("stays within minimum, maximum and budget whatever the load", () => {
-    const bounds = fc.record({
-      least: fc.integer({ min: 0, max: 3 }),
-      most: fc.integer({ min: 3, max: 12 }),
-      gpuBudget: fc.integer({ min: 8, max: 60 }),
-      ratio: fc.constantFrom({ min: 0, max: 100 }, { min: 0.5, max: 3 }),
-    });
+  it("stays within minimum, maximum and budget whatever the load, also when they are edited", () => {
     fc.assert(
       fc.property(
         arbitraryDemand,
         arbitrarySize,
-        bounds,
-        (demand, current, { least, most, gpuBudget, ratio }) => {
-          const range = { min: least, max: most };
-          const policy = aPolicy({}, { groups: range, decodeRanks: range, gpuBudget, ratio });
-          const input = anInput({ current, policy });
-          for (const { size } of play(input, 16, () => demand)) {
-            expect(gpusOf(input.cost, size)).toBeLessThanOrEqual(gpuBudget);
-            for (const count of [size.groups, size.decodeRanks]) {
-              expect(count).toBeGreaterThanOrEqual(least);
-              expect(count).toBeLessThanOrEqual(most);
+        fc.tuple(arbitraryBounds, arbitraryBounds),
+        (demand, current, [first, second]) => {
+          let input = anInput({ current });
+          for (const bounds of [first, second, first]) {
+            const policy = aPolicy({ stabilizationMs: 60_000 }, bounds);
+            for (const decision of play({ ...input, policy }, 5, () => demand)) {
+              const { size, memory } = decision;
+              expect(gpusOf(input.cost, size)).toBeLessThanOrEqual(bounds.gpuBudget);
+              expect(bounds.groupSizes).toContain(size.groupSize);
+              for (const role of ["groups", "decodeRanks"] as const) {
+                expect(size[role]).toBeGreaterThanOrEqual(bounds[role].min);
+                expect(size[role]).toBeLessThanOrEqual(bounds[role].max);
+              }
+              input = { ...input, nowMs: decision.input.nowMs + 30_000, current: size, memory };
             }
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
+  });
+
+  it("comes to rest within any bounds, also where they hold too little", () => {
+    fc.assert(
+      fc.property(arbitraryDemand, arbitrarySize, arbitraryBounds, (demand, current, bounds) => {
+        const policy = aPolicy({ stabilizationMs: 60_000 }, bounds);
+        const decisions = play(anInput({ current, policy }), 24, () => demand);
+        expect(changes(decisions.slice(14))).toBe(0);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it("keeps the group size when the largest sizes are equal and none holds the load", () => {
+    const policy = aPolicy({}, { groupSizes: [2, 4], groups: { min: 1, max: 2 }, gpuBudget: 5 });
+    const demand = aDemand({ classes: [aClass("huge", 200_000, 0.001, 600)] });
+    for (const current of [
+      { groups: 2, groupSize: 2, decodeRanks: 1 },
+      { groups: 1, groupSize: 4, decodeRanks: 1 },
+    ]) {
+      const decisions = play(anInput({ current, policy }), 6, () => demand);
+      expect(changes(decisions.slice(1))).toBe(0);
+    }
   });
 
   it("grows at once and shrinks only after the window", () => {

@@ -3,6 +3,7 @@
  * largest wish grows a role and only unanimous wishes shrink it; shrinking waits for its window and for the state store;
  * the result is made to fit the bounds. A pure function of the input, which the decision carries, so that it can be replayed.
  */
+import type { CostProfile } from "../cost/profile.ts";
 import type {
   Because,
   Demand,
@@ -37,9 +38,10 @@ export function planScaling(input: ScalingInput): ScalingDecision {
   const live = settledLiveTokens(memory, input.demand.decode.liveContextTokens);
   const demand = { ...input.demand, decode: { ...input.demand.decode, liveContextTokens: live.median } };
 
-  // Grown only for what the ranks don't hold at the cap of sparsity, shrunk only to what holds without any.
+  // Grown only for what the ranks hold neither at the cap of sparsity nor without any, shrunk only to what holds without.
   const capped = { ...input, cost: costAt(input, highestLevel(policy)) };
-  const prefill = wishPrefill(capped, demand, costAt(input, 0));
+  const exact = costAt(input, 0);
+  const prefill = wishPrefill(capped, demand, exact);
   const decode = wishDecode(input, demand);
   const wished: Size = { ...prefill.wished, decodeRanks: decode.wished };
   // A group size that may no longer be used is left at once, whatever the window says.
@@ -58,7 +60,7 @@ export function planScaling(input: ScalingInput): ScalingDecision {
     size: fitted.size,
     degrees: assignDegrees(served.cost, policy, targets, fitted.size).degrees,
     ...(sparsity?.aboveTokens !== undefined && { sparseAboveTokens: sparsity.aboveTokens }),
-    reasons: [...changeReasons(input, fitted.size, sparsity), ...infeasible(capped, demand)],
+    reasons: [...changeReasons(input, fitted.size, sparsity), ...infeasible(capped, demand, exact)],
     refusals: [
       ...notUnanimous("prefill", prefill),
       ...notUnanimous("decode", decode),
@@ -118,9 +120,13 @@ function thinned(sparsity: Sparsity | undefined): string {
   return `; attention of prompts above ${sparsity.aboveTokens} tokens is sparse`;
 }
 
-function infeasible(input: ScalingInput, demand: Demand): readonly Because<ScalingReason>[] {
+function infeasible(
+  input: ScalingInput,
+  demand: Demand,
+  exact: CostProfile,
+): readonly Because<ScalingReason>[] {
   const { policy } = input;
-  const reasons: Because<ScalingReason>[] = pressingTargets(input, demand)
+  const reasons: Because<ScalingReason>[] = pressingTargets(input, demand, exact)
     .filter((target) => target.ttftSeconds === undefined)
     .map((target) => ({
       code: "SLOInfeasible",

@@ -44,14 +44,14 @@ export interface Assignment {
 /**
  * Targets at a share of the objectives; a class that can only meet the whole objective keeps that.
  *
- * @param atCap what prompts cost at the cap of sparsity: an objective that is met there is one at every level.
+ * @param other what prompts cost at the other end of sparsity: an objective that is met there is one at every level.
  */
 export function targetsOf(
   cost: CostProfile,
   policy: ScalingPolicy,
   demand: readonly { readonly demand: ClassDemand; readonly ratePerSecond: number }[],
   share: number,
-  atCap: CostProfile = cost,
+  other: CostProfile = cost,
 ): readonly Target[] {
   const sizes = allowedGroupSizes(cost, policy.bounds);
   const optionsAt = (profile: CostProfile, one: ClassDemand) =>
@@ -62,7 +62,7 @@ export function targetsOf(
       const objective = policy.classes.find(({ name }) => name === one.demand.name)?.ttftSeconds ?? Infinity;
       const options = optionsAt(cost, one.demand);
       const best = fastest(options);
-      const reachable = atCap === cost ? best : Math.min(best, fastest(optionsAt(atCap, one.demand)));
+      const reachable = other === cost ? best : Math.min(best, fastest(optionsAt(other, one.demand)));
       const target =
         best <= objective * share ? objective * share : reachable <= objective ? objective : undefined;
       return { ...one, ttftSeconds: target, bestTtftSeconds: best, options };

@@ -114,6 +114,22 @@ describe("sparsity as a knob", () => {
     }
   });
 
+  it("adds no ranks for what choosing of blocks costs where exact attention holds the load", () => {
+    const thick = { selection: { ...selection, budget: 0.99 }, denseUpToTokens: 0 };
+    const classes = [{ name: "one", upToTokens: 1_048_576, ttftSeconds: 0.2 }];
+    const sizes = { groupSizes: [8], groups: { min: 1, max: 8 } };
+    const demand = aDemand({
+      classes: [aClass("one", 30_000, 2.6)],
+      decode: aDecode({ arrivalsPerSecond: 0.1 }),
+    });
+    for (const knob of [undefined, thick]) {
+      const decision = planScaling(
+        anInput({ current, demand, policy: aPolicy({ classes, sparse: knob }, sizes) }),
+      );
+      expect(decision.size.groups).toBe(1);
+    }
+  });
+
   it("stays exact where no prompt that comes would be faster for it, however much comes", () => {
     const alone = { ...current, groupSize: 1 };
     const groups = { min: 1, max: 1 };

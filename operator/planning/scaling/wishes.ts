@@ -44,25 +44,37 @@ export function prefillSignals(
   ];
 }
 
-/** The targets of the most demanding signal, for degrees and for what can't be met. */
-export function pressingTargets(input: ScalingInput, demand: Demand): readonly Target[] {
+/**
+ * The targets of the most demanding signal, for degrees and for what can't be met.
+ *
+ * @param other what prompts cost at the other end of sparsity.
+ */
+export function pressingTargets(
+  input: ScalingInput,
+  demand: Demand,
+  other: CostProfile = input.cost,
+): readonly Target[] {
   const { cost, policy } = input;
   const rates = demand.classes.map((one) => ({
     demand: one,
     ratePerSecond:
       one.arrivalsPerSecond * Math.max(1, demand.forecastRatio) + one.queued / policy.drainSeconds,
   }));
-  return targetsOf(cost, policy, rates, 1);
+  return targetsOf(cost, policy, rates, 1, other);
 }
 
-/** @param shrinking what prompts cost those who would shrink, where it differs from what it costs those who would grow. */
+const ranks = (size: PrefillSize): number => size.groups * size.groupSize;
+
+/**
+ * @param exact what prompts cost with exact attention, where that differs from what they cost at the cap of sparsity. Choosing
+ *   blocks may take longer than it saves: nothing grows for what holds without.
+ */
 export function wishPrefill(
   input: ScalingInput,
   demand: Demand,
-  shrinking: CostProfile = input.cost,
+  exact: CostProfile = input.cost,
 ): RoleWish<PrefillSize> {
   const { cost, policy, current } = input;
-  const ranks = (size: PrefillSize) => size.groups * size.groupSize;
   const larger = (a: PrefillSize, b: PrefillSize) => (ranks(b) > ranks(a) ? b : a);
   const record: Wish[] = [];
   const agreeing: string[] = [];
@@ -70,18 +82,21 @@ export function wishPrefill(
   let up: PrefillSize | undefined;
   let down: PrefillSize | undefined;
   for (const [signal, rates] of prefillSignals(demand, policy.drainSeconds)) {
-    const targets = targetsOf(cost, policy, rates, 1);
-    const least = leastPrefill(cost, policy, targets, current.groupSize);
+    const ends = sparsityEnds(input, rates, exact);
+    const least = ends
+      .map((end) => leastPrefill(end.cost, policy, end.targets, current.groupSize))
+      .reduce((a, b) => (a === undefined || (b !== undefined && ranks(b) < ranks(a)) ? b : a), undefined);
     record.push({
       signal,
       role: "prefill",
       gpus: least === undefined ? undefined : ranks(least) * cost.tensorDegree,
     });
-    if (!isAllowed(input) || !assignDegrees(cost, policy, targets, current).holds) {
+    const holds = ends.some((end) => assignDegrees(end.cost, policy, end.targets, current).holds);
+    if (!isAllowed(input) || !holds) {
       const wanted = least ?? largestPrefill(cost, input);
       up = up === undefined ? wanted : larger(up, wanted);
     }
-    const smaller = easedPrefill(input, rates, shrinking);
+    const smaller = easedPrefill(input, rates, exact);
     if (smaller === undefined || ranks(smaller) >= ranks(current)) disagreeing.push(signal);
     else {
       agreeing.push(signal);
@@ -93,14 +108,22 @@ export function wishPrefill(
   return { wished, agreeing, disagreeing, record };
 }
 
-/** At what prompts cost those who would shrink; where that never meets an objective, at what they cost those who would grow. */
+/** The cap of sparsity and exact attention, each with its targets; one where they are the same. */
+function sparsityEnds({ cost, policy }: ScalingInput, rates: Rates, exact: CostProfile) {
+  const capped = { cost, targets: targetsOf(cost, policy, rates, 1, exact) };
+  return cost === exact
+    ? [capped]
+    : [capped, { cost: exact, targets: targetsOf(exact, policy, rates, 1, cost) }];
+}
+
+/** What holds with exact attention; where that never meets an objective, what holds at the cap. */
 function easedPrefill(
   { cost, policy, current }: ScalingInput,
   rates: Rates,
-  shrinking: CostProfile,
+  exact: CostProfile,
 ): PrefillSize | undefined {
-  const eased = targetsOf(shrinking, policy, rates, policy.consolidation, cost);
-  if (areInReach(eased)) return leastPrefill(shrinking, policy, eased, current.groupSize);
+  const eased = targetsOf(exact, policy, rates, policy.consolidation, cost);
+  if (areInReach(eased)) return leastPrefill(exact, policy, eased, current.groupSize);
   const capped = targetsOf(cost, policy, rates, policy.consolidation);
   return leastPrefill(cost, policy, capped, current.groupSize);
 }
@@ -110,11 +133,13 @@ export function isAllowed({ cost, policy, current }: ScalingInput): boolean {
   return allowedGroupSizes(cost, policy.bounds).includes(current.groupSize);
 }
 
+/** At equal ranks the present group size: else two signals that are both not met would take turns. */
 function largestPrefill(cost: CostProfile, { policy, current }: ScalingInput): PrefillSize {
   let largest: PrefillSize = { groups: 0, groupSize: current.groupSize };
   for (const groupSize of allowedGroupSizes(cost, policy.bounds)) {
     const groups = mostGroups(cost, policy.bounds, groupSize);
-    if (groups * groupSize > largest.groups * largest.groupSize || largest.groups === 0)
+    const more = groups * groupSize - largest.groups * largest.groupSize;
+    if (more > 0 || (more === 0 && groupSize === current.groupSize) || largest.groups === 0)
       largest = { groups, groupSize };
   }
   return largest;
