@@ -19,7 +19,10 @@ interface Rendered {
   spec: {
     template: {
       metadata: object;
-      spec: { containers: { image: string; env: { name: string; value?: string }[] }[] };
+      spec: {
+        containers: { image: string; env: { name: string; value?: string }[] }[];
+        tolerations: { key: string; tolerationSeconds?: number }[];
+      };
     };
   };
 }
@@ -94,6 +97,19 @@ describe("objects", () => {
     const { metadata, spec } = operatorOf(await render());
     const pod = { apiVersion: "v1", kind: "Pod", metadata: { ...metadata, name: "probe", namespace }, spec };
     await plane.kubectl(["create", "--dry-run=server", "-f", "-"], JSON.stringify(pod));
+  });
+
+  it("leave a lost node sooner than Kubernetes has pods do, and as soon as is asked for", async () => {
+    const stays = async (...values: string[]): Promise<Record<string, number | undefined>> => {
+      const { tolerations } = operatorOf(await render(...values)).spec;
+      return Object.fromEntries(tolerations.map((one) => [one.key, one.tolerationSeconds]));
+    };
+    const both = (seconds: number): object => ({
+      "node.kubernetes.io/not-ready": seconds,
+      "node.kubernetes.io/unreachable": seconds,
+    });
+    expect(await stays()).toEqual(both(10));
+    expect(await stays("lostNodeSeconds=0")).toEqual(both(0));
   });
 
   it("have a disruption budget only when another operator can take over", async () => {

@@ -99,6 +99,14 @@ export const chartValues = z.strictObject({
   resources: containerResources.prefault({}),
   nodeSelector: labels.default({}).describe("As in a pod"),
   tolerations: z.array(free).default([]).describe("As in a pod"),
+  lostNodeSeconds: z
+    .int()
+    .min(0)
+    .max(3600)
+    .default(10)
+    .describe(
+      "How long a pod may stay on a node that Kubernetes takes for lost; then another begins elsewhere. Two at a time do no harm: one leads, and ranks refuse an old leader",
+    ),
   affinity: free.default({}).describe("As in a pod"),
   priorityClassName: z
     .string()
