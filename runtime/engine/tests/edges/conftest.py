@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from publishing import RedisProcess
 from rank_environment import rank_environment
+from redis_process import RedisProcess
 
 from csps_engine.config import EngineConfig, read_config
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from free_ports import free_ports
-from publishing import KEYS, RedisProcess, SentinelProcess, play, request, until
+from publishing import KEYS, play, request, until
+from redis_process import RedisProcess, SentinelProcess
 
 from csps_engine.config import EngineConfig
 from csps_engine.metrics import Metrics
