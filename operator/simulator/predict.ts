@@ -3,7 +3,8 @@
  * of a known model on a known accelerator. Nothing here is measured on the cluster that it is meant for.
  */
 import type { CSPSDeploymentSpec } from "../../crds/schema/cspsdeployment.ts";
-import { countBounds, isScaled, sizeInForce } from "../planning/autoscaling/force.ts";
+import { countBounds } from "../planning/autoscaling/bounds.ts";
+import { isScaled, sizeInForce } from "../planning/autoscaling/force.ts";
 import { scalingPolicy } from "../planning/autoscaling/policy.ts";
 import { h100Nodes, h200Nodes } from "../planning/cost/gpus.ts";
 import type { Hardware } from "../planning/cost/hardware.ts";

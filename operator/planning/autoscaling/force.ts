@@ -5,28 +5,10 @@
 import type { CSPSDeploymentSpec } from "../../../crds/schema/cspsdeployment.ts";
 import type { Scale } from "../../../crds/schema/autoscaling.ts";
 import type { Range, Size } from "../scaling/decision.ts";
+import { fitSize, gpusOf, nearestGroupSize } from "../scaling/fit.ts";
+import { countBounds, scalingBounds } from "./bounds.ts";
 
-export interface CountBounds {
-  readonly groups: Range;
-  readonly degree: Range;
-  readonly decodeRanks: Range;
-}
-
-/** Bounds with what the spec's own sections say where autoscaling says nothing. */
-export function countBounds(
-  spec: Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling">,
-): CountBounds {
-  const { prefill, decode, autoscaling } = spec;
-  const { degree, maxDegree } = prefill.sequenceParallel;
-  return {
-    groups: { min: autoscaling.groups.min, max: autoscaling.groups.max ?? prefill.groups },
-    degree: {
-      min: autoscaling.degree?.min ?? degree,
-      max: autoscaling.degree?.max ?? maxDegree ?? degree,
-    },
-    decodeRanks: { min: autoscaling.decodeRanks.min, max: autoscaling.decodeRanks.max ?? decode.ranks },
-  };
-}
+type Spec = Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling" | "model">;
 
 export function clampTo({ min, max }: Range, value: number): number {
   return Math.min(max, Math.max(min, value));
@@ -38,28 +20,36 @@ export function isScaled({ autoscaling }: Pick<CSPSDeploymentSpec, "autoscaling"
 }
 
 /**
- * Off and Advise: the counts of the spec. Else those of `status.scale`, and before there are any the spec's; bounds hold
- * in each case but one, zero, which is allowed where scaling to zero is.
+ * Off and Advise: the counts of the spec. Else those of `status.scale`, and before there are any the spec's; ranges and budget
+ * hold in each case but one, zero, which is allowed where scaling to zero is.
  */
-export function sizeInForce(
-  spec: Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling">,
-  scale: Scale | undefined,
-): Size {
+export function sizeInForce(spec: Spec, scale: Scale | undefined): Size {
   const stated = {
     groups: spec.prefill.groups,
     groupSize: spec.prefill.sequenceParallel.degree,
     decodeRanks: spec.decode.ranks,
   };
   if (!isScaled(spec)) return stated;
-  const bounds = countBounds(spec);
+  const groupSize = clampTo(countBounds(spec).degree, scale?.degree ?? stated.groupSize);
   const asleep = scale?.groups === 0 && scale.decodeRanks === 0;
-  if (asleep && spec.autoscaling.scaleToZero.enabled)
-    return { groups: 0, groupSize: clampTo(bounds.degree, scale.degree), decodeRanks: 0 };
-  return {
-    groups: clampTo(bounds.groups, scale?.groups ?? stated.groups),
-    groupSize: clampTo(bounds.degree, scale?.degree ?? stated.groupSize),
-    decodeRanks: clampTo(bounds.decodeRanks, scale?.decodeRanks ?? stated.decodeRanks),
-  };
+  if (asleep && spec.autoscaling.scaleToZero.enabled) return { groups: 0, groupSize, decodeRanks: 0 };
+  const { groups, decodeRanks } = { ...stated, ...scale };
+  return withinBudget(spec, { groups, groupSize, decodeRanks });
+}
+
+/** Nobody may have decided yet, or not since bounds were edited, and may not for as long as nothing is known of the load. */
+function withinBudget(spec: Spec, wished: Size): Size {
+  const { tensorParallel } = spec.prefill;
+  const ranks = { tensorDegree: tensorParallel.degree };
+  // The ratio of roles is for whoever decides: it would have one of them grow.
+  const bounds = { ...scalingBounds(spec), ratio: { min: 0, max: Infinity } };
+  const least = { ...wished, groups: bounds.groups.min, decodeRanks: bounds.decodeRanks.min };
+  const groupSize =
+    gpusOf(ranks, least) <= bounds.gpuBudget
+      ? wished.groupSize
+      : (nearestGroupSize(ranks, bounds, wished.groupSize) ?? wished.groupSize);
+  const size = { ...wished, groupSize };
+  return fitSize(ranks, bounds, size, size).size;
 }
 
 /** The spec as the builders of gangs take it. What a group or the pool needs to serve is never more than it has. */

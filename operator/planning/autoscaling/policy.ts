@@ -2,7 +2,7 @@
 import type { CSPSDeploymentSpec } from "../../../crds/schema/cspsdeployment.ts";
 import type { SparsePrefill } from "../cost/profile.ts";
 import type { LengthClass, ScalingPolicy } from "../scaling/decision.ts";
-import { countBounds } from "./force.ts";
+import { scalingBounds } from "./bounds.ts";
 
 type Spec = Pick<CSPSDeploymentSpec, "prefill" | "decode" | "autoscaling" | "slo" | "model">;
 
@@ -29,19 +29,10 @@ function sparsityCap({ prefill, autoscaling }: Spec): SparsePrefill | undefined 
 
 export function scalingPolicy(spec: Spec): ScalingPolicy {
   const { autoscaling, slo } = spec;
-  const { groups, decodeRanks, degree } = countBounds(spec);
-  const percent = autoscaling.prefillToDecodePercent;
-  const tensorDegree = spec.prefill.tensorParallel.degree;
   return {
     classes: lengthClasses(spec),
     tbtSeconds: slo.tbtMs / 1000,
-    bounds: {
-      groups,
-      decodeRanks,
-      groupSizes: groupSizes(spec),
-      gpuBudget: autoscaling.gpuBudget ?? (groups.max * degree.max + decodeRanks.max) * tensorDegree,
-      ratio: { min: percent.min / 100, max: percent.max / 100 },
-    },
+    bounds: scalingBounds(spec),
     utilisation,
     consolidation,
     drainSeconds: autoscaling.queueDrainSeconds,
@@ -63,18 +54,4 @@ export function lengthClasses(spec: Pick<Spec, "slo" | "model">): readonly Lengt
     upToTokens,
     ttftSeconds: ttftMs / 1000,
   }));
-}
-
-/** Degrees that double from the least to the largest, both included; all-to-all takes those that divide the heads. */
-export function groupSizes(
-  spec: Pick<Spec, "prefill" | "decode" | "autoscaling" | "model">,
-): readonly number[] {
-  const { min, max } = countBounds(spec).degree;
-  const sizes: number[] = [];
-  for (let size = min; size < max; size *= 2) sizes.push(size);
-  sizes.push(max);
-  const { sequenceParallel, tensorParallel } = spec.prefill;
-  const heads = (spec.model.attentionHeads ?? 0) / tensorParallel.degree;
-  const fits = (size: number): boolean => sequenceParallel.mode !== "allToAll" || heads % size === 0;
-  return sizes.filter(fits);
 }

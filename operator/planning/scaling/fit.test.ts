@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe as group, expect, it } from "vitest";
 import type { Bounds, Range, Size } from "./decision.ts";
-import { describe, fitSize, gpusOf } from "./fit.ts";
-import { allowedGroupSizes } from "./prefillNeed.ts";
+import { allowedGroupSizes, describe, fitSize, gpusOf } from "./fit.ts";
 import { arbitraryBounds, arbitrarySize } from "./testing/arbitraries.ts";
 import { anInput, aPolicy } from "./testing/builders.ts";
 

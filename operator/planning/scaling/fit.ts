@@ -7,13 +7,16 @@ export interface Fitted {
   readonly refusals: readonly Because<ScalingRefusal>[];
 }
 
-export function gpusOf(cost: CostProfile, size: Size): number {
+/** GPUs of one rank, of either role. */
+type Ranks = Pick<CostProfile, "tensorDegree">;
+
+export function gpusOf(cost: Ranks, size: Size): number {
   return (size.groups * size.groupSize + size.decodeRanks) * cost.tensorDegree;
 }
 
 const clamp = (value: number, { min, max }: Range): number => Math.min(max, Math.max(min, value));
 
-export function fitSize(cost: CostProfile, bounds: Bounds, present: Size, wished: Size): Fitted {
+export function fitSize(cost: Ranks, bounds: Bounds, present: Size, wished: Size): Fitted {
   const refusals: Because<ScalingRefusal>[] = [];
   const refuse = (code: ScalingRefusal, sentence: string): void => void refusals.push({ code, sentence });
   let size = {
@@ -41,6 +44,19 @@ export function fitSize(cost: CostProfile, bounds: Bounds, present: Size, wished
     size = within;
   }
   return { size, refusals };
+}
+
+/** Group sizes whose least total fits the budget. */
+export function allowedGroupSizes(cost: Ranks, bounds: Bounds): readonly number[] {
+  const { groups, decodeRanks, gpuBudget } = bounds;
+  const least = (groupSize: number) => ({ groups: groups.min, groupSize, decodeRanks: decodeRanks.min });
+  return bounds.groupSizes.filter((size) => gpusOf(cost, least(size)) <= gpuBudget);
+}
+
+/** The size itself where it may be chosen, else the next smaller, else the smallest; undefined where the budget holds none. */
+export function nearestGroupSize(cost: Ranks, bounds: Bounds, groupSize: number): number | undefined {
+  const sizes = allowedGroupSizes(cost, bounds);
+  return sizes.findLast((size) => size <= groupSize) ?? sizes[0];
 }
 
 export function describe(size: Size): string {
@@ -87,7 +103,7 @@ const wholeAbove = (value: number): number => Math.ceil(value - rounding);
 const wholeBelow = (value: number): number => Math.floor(value + rounding);
 
 /** Both roles go the same share of their way up, the largest share that fits; a present excess is taken back first. */
-function withinBudget(cost: CostProfile, bounds: Bounds, present: Size, wished: Size): Size {
+function withinBudget(cost: Ranks, bounds: Bounds, present: Size, wished: Size): Size {
   const from = {
     groups: Math.floor((present.groups * present.groupSize) / wished.groupSize),
     decodeRanks: present.decodeRanks,
@@ -107,7 +123,7 @@ function withinBudget(cost: CostProfile, bounds: Bounds, present: Size, wished: 
   return takeBack(cost, bounds, after(0));
 }
 
-function takeBack(cost: CostProfile, bounds: Bounds, excess: Size): Size {
+function takeBack(cost: Ranks, bounds: Bounds, excess: Size): Size {
   let size = excess;
   while (gpusOf(cost, size) > bounds.gpuBudget) {
     const spareGroups = size.groups - bounds.groups.min;

@@ -13,9 +13,9 @@ import type {
   ScalingRefusal,
   Size,
 } from "./decision.ts";
-import { describe, fitSize, gpusOf } from "./fit.ts";
+import { allowedGroupSizes, describe, fitSize, gpusOf } from "./fit.ts";
 import { freezeShrinking } from "./freeze.ts";
-import { allowedGroupSizes, assignDegrees } from "./prefillNeed.ts";
+import { assignDegrees } from "./prefillNeed.ts";
 import { costAt, highestLevel, planSparsity, type Sparsity } from "./sparsity.ts";
 import { remember, settledLiveTokens, stabilize } from "./stabilize.ts";
 import { holdReason } from "./validity.ts";

@@ -12,6 +12,7 @@
 import { minimumDegree } from "../cost/memory.ts";
 import { attentionShare, prefillSeconds, type CostProfile } from "../cost/profile.ts";
 import type { Bounds, ClassDemand, PrefillingKv, ScalingPolicy } from "./decision.ts";
+import { allowedGroupSizes } from "./fit.ts";
 import { p90WaitSeconds, utilisation, type Work } from "./queueing.ts";
 
 export interface PrefillSize {
@@ -76,12 +77,6 @@ function fastest(options: Target["options"]): number {
 /** Whether each target that can be met at all is met by an idle group at the cost that it was made of. */
 export function areInReach(targets: readonly Target[]): boolean {
   return targets.every((one) => one.ttftSeconds === undefined || one.bestTtftSeconds <= one.ttftSeconds);
-}
-
-/** Group sizes whose least total fits the budget. */
-export function allowedGroupSizes(cost: CostProfile, bounds: Bounds): readonly number[] {
-  const least = (size: number) => bounds.groups.min * size + bounds.decodeRanks.min;
-  return bounds.groupSizes.filter((size) => least(size) * cost.tensorDegree <= bounds.gpuBudget);
 }
 
 /** Degrees that share a group evenly and hold the prompt, each faster than the one before. */

@@ -1,6 +1,6 @@
 /** Inputs that nothing may be concluded from: each gives a reason to keep the present size. */
-import { allowedGroupSizes } from "./prefillNeed.ts";
 import type { Because, Demand, ScalingInput, ScalingReason } from "./decision.ts";
+import { allowedGroupSizes } from "./fit.ts";
 
 /** More than any deployment sees: a counter that wrapped, a unit that was mistaken. */
 const absurd = { arrivalsPerSecond: 1e6, tokens: 1e9, seconds: 3600, requests: 1e8 };

@@ -8,8 +8,8 @@ import {
   decodeTarget,
   leastDecodeRanks,
 } from "./decodeNeed.ts";
+import { allowedGroupSizes } from "./fit.ts";
 import {
-  allowedGroupSizes,
   areInReach,
   assignDegrees,
   leastPrefill,

@@ -1,7 +1,6 @@
 /** No ranks at all while nobody asks. Going there takes fresh metrics; waking up takes one request that waits. */
 import type { Range, ScalingDecision, ScalingInput, ScalingReason, Size } from "./decision.ts";
-import { describe, fitSize } from "./fit.ts";
-import { allowedGroupSizes } from "./prefillNeed.ts";
+import { describe, fitSize, nearestGroupSize } from "./fit.ts";
 import { holdReason } from "./validity.ts";
 
 /** @returns undefined when there are ranks and reason to plan for them. */
@@ -39,15 +38,14 @@ function planWaking(input: ScalingInput): ScalingDecision {
   return decided(input, current, blind ?? { code: "Asleep", sentence: "nobody asks, and no rank runs" });
 }
 
-/** Bounds may have changed during sleep: the group size from before it is kept where it still fits, else the next smaller. */
+/** Bounds may have changed during sleep: the group size from before it is kept only where it still fits. */
 function leastAwake({ current, policy, cost }: ScalingInput): Size | undefined {
   const bounds = {
     ...policy.bounds,
     groups: atLeastOne(policy.bounds.groups),
     decodeRanks: atLeastOne(policy.bounds.decodeRanks),
   };
-  const sizes = allowedGroupSizes(cost, bounds);
-  const groupSize = sizes.findLast((size) => size <= current.groupSize) ?? sizes[0];
+  const groupSize = nearestGroupSize(cost, bounds, current.groupSize);
   if (groupSize === undefined) return undefined;
   const least = { groups: bounds.groups.min, groupSize, decodeRanks: bounds.decodeRanks.min };
   return fitSize(cost, bounds, current, least).size;
