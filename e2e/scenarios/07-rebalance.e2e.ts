@@ -178,6 +178,9 @@ test(
     );
     expect(moves.length).toBeGreaterThan(0);
     expect(worst(after)).toBeLessThanOrEqual(0.4 * worst(before));
+    expect(percentile(stalls, 99)).toBeLessThanOrEqual(stepMs);
+    expect(unmovedRate).toBeGreaterThan(0);
+    expect(rates[1]).toBeGreaterThanOrEqual(0.95 * unmovedRate);
     expect(moved.map((one) => one.text)).toEqual(undisturbed.map((one) => one.text));
     expect(moved.map((one) => one.recoveries)).toEqual(moved.map(() => 0));
   },
