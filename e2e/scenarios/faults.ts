@@ -4,9 +4,9 @@ import { expect } from "vitest";
 import { run } from "../cluster/command.ts";
 import { complete, type Completion, type CompletionRequest } from "./gateway.ts";
 import { demand, eventually } from "./eventually.ts";
-import { isReady, listOf, type Pod, podShape } from "./objects.ts";
+import { isReady, type Pod } from "./objects.ts";
 import { story } from "./prompts.ts";
-import { get, healthy, kubectl, MODEL, pods, world } from "./world.ts";
+import { healthy, kubectl, MODEL, pods, world } from "./world.ts";
 
 const MINUTE = 60_000;
 export const STREAMS = 6;
@@ -168,9 +168,4 @@ export async function newRedis(before: Pod): Promise<Pod> {
     demand(now.metadata.uid !== before.metadata.uid && isReady(now), "it is not Ready yet");
     return now;
   });
-}
-
-export async function operatorPods(): Promise<Pod[]> {
-  const selector = ["-n", world.operatorNamespace, "-l", "app.kubernetes.io/component=operator"];
-  return (await get(listOf(podShape), "pods", ...selector)).items;
 }
