@@ -9,7 +9,7 @@ Flags of every verb:
   -h, --help              Print this
 
 Exit status: 0 done, 1 failed, 2 the command line or the file makes no sense, 3 plan, drain: it does not fit,
-4 kv verify, explain --replay: it differs, 5 plan --trace: it fits, and warnings were found.
+4 kv verify, explain --replay: it differs, 5 plan --trace: it fits, and there are warnings or no prediction.
 `;
 
 const overview = `Usage: kubectl csps <verb> [flags]
@@ -134,7 +134,11 @@ Flags:
                           its autoscaler, and tell the times, the GPU-hours and what the objectives miss
       --accelerator <gpu> h100 or h200; default: what the nodes' label nvidia.com/gpu.product tells
 
-Exit status: 0 everything fits, 3 something does not, 5 it fits and the trace gives warnings, 2 a file is not valid.
+With --trace the model's widths come from its name, as llama-3.1-8b or qwen3-32b. Of a model that is not known the places are
+printed as usual, with a warning in place of the prediction.
+
+Exit status: 0 everything fits, 3 something does not, 5 it fits and the trace gives warnings or nothing could be predicted,
+2 a file is not valid.
 
 Examples:
   kubectl csps plan -f my-model.yaml

@@ -27,6 +27,7 @@ async function run(args: readonly string[], files: Readonly<Record<string, strin
     designGangs: () => ({ owner: { apiVersion: "", kind: "", name: "", uid: "" }, gangs: [] }),
     predict: (_deployment, tracePath, accelerator) => {
       if (!(tracePath in files)) throw new Error(`${tracePath}, line 1, field input_length: is missing`);
+      if (files[tracePath] === "of a stranger") return { unpredicted: "no widths are known" };
       return {
         ...prediction,
         profile: accelerator,
@@ -147,6 +148,12 @@ describe("files", () => {
     const { code, stdout } = await run(traced, { f: manifest({}), nodes: labelled, t: '["too slow"]' });
     expect(code).toBe(5);
     expect(stdout).toContain("warning: too slow");
+  });
+
+  it("end with status 5, the places as usual, where nothing can be predicted", async () => {
+    const { code, stdout } = await run(traced, { f: manifest({}), nodes: labelled, t: "of a stranger" });
+    expect(code).toBe(5);
+    expect(stdout).toMatch(/fits\.[^]*warning: no widths are known/);
   });
 
   it.each([

@@ -30,6 +30,11 @@ export interface TrafficPrediction {
   readonly warnings: readonly string[];
 }
 
+/** No prediction, and why: the model is not known. */
+export interface Unpredicted {
+  readonly unpredicted: string;
+}
+
 export interface Surroundings {
   readonly write: (text: string) => void;
   readonly writeError: (text: string) => void;
@@ -41,6 +46,10 @@ export interface Surroundings {
   /** Opens a way to a port of a pod. */
   readonly reach: (access: ClusterAccess, target: PodPort) => Promise<Reached>;
   readonly designGangs: (deployment: CSPSDeployment) => DesignedGangs;
-  /** Plays a trace file. Throws what is wrong with the file, or that the model or the accelerator is not known. */
-  readonly predict: (deployment: CSPSDeployment, tracePath: string, accelerator: string) => TrafficPrediction;
+  /** Plays a trace file. Throws what is wrong with the file, or that the accelerator is not known. */
+  readonly predict: (
+    deployment: CSPSDeployment,
+    tracePath: string,
+    accelerator: string,
+  ) => TrafficPrediction | Unpredicted;
 }

@@ -14,6 +14,14 @@ export const qwen32b: ModelShape = {
   bytesPerElement: 2,
 };
 
+export const qwen25of32b: ModelShape = {
+  ...qwen32b,
+  name: "qwen2.5-32b",
+  queryHeads: 40,
+  feedForward: 27_648,
+  vocabulary: 152_064,
+};
+
 /** Its output head is its embedding, which is counted twice here: 28 of 163 M weights. */
 export const smolLm135m: ModelShape = {
   name: "smollm2-135m",
@@ -46,8 +54,9 @@ interface Known {
 const known: readonly Known[] = [
   { shape: llama8b, family: /llama/i, size: sized("8b"), bySize: true },
   { shape: llama70b, family: /llama/i, size: sized("70b"), bySize: true },
-  { shape: qwen32b, family: /qwen3/i, size: sized("32b"), bySize: false },
-  { shape: smolLm135m, family: /smollm2/i, size: sized("135m"), bySize: false },
+  { shape: qwen25of32b, family: /qwen-?2\.5/i, size: sized("32b"), bySize: false },
+  { shape: qwen32b, family: /qwen-?3/i, size: sized("32b"), bySize: false },
+  { shape: smolLm135m, family: /smollm-?2/i, size: sized("135m"), bySize: false },
 ];
 
 export const knownModelNames: readonly string[] = known.map(({ shape }) => shape.name);

@@ -9,13 +9,13 @@ import { scalingPolicy } from "../planning/autoscaling/policy.ts";
 import { h100Nodes, h200Nodes } from "../planning/cost/gpus.ts";
 import type { Hardware } from "../planning/cost/hardware.ts";
 import { kvTokensOfRank } from "../planning/cost/memory.ts";
-import { llama70b, llama8b, type ModelShape } from "../planning/cost/modelShape.ts";
 import { type CostProfile, deriveProfile } from "../planning/cost/profile.ts";
 import type { LengthClass, ScalingPolicy, Size } from "../planning/scaling/decision.ts";
 import { classOf, demandByClass } from "../planning/scaling/demand.ts";
 import { targetsOf } from "../planning/scaling/prefillNeed.ts";
 import { fixedSize } from "./autoscalers/fixed.ts";
 import { plannedAutoscaler } from "./autoscalers/planned.ts";
+import { knownModelNames, shapeNamed, type NamedShape } from "./knownModels.ts";
 import type { Distribution, Objectives } from "./report.ts";
 import { simulateScaled } from "./simulateScaled.ts";
 import type { Trace } from "./traces/request.ts";
@@ -37,11 +37,12 @@ export interface Prediction {
   readonly warnings: readonly string[];
 }
 
+/** Nothing can be played: nobody knows the model. */
+export interface Unpredicted {
+  readonly unpredicted: string;
+}
+
 const accelerators: Readonly<Record<string, Hardware>> = { h100: h100Nodes, h200: h200Nodes };
-const shapes: readonly (readonly [RegExp, ModelShape])[] = [
-  [/(^|[^0-9])70b/i, llama70b],
-  [/(^|[^0-9])8b/i, llama8b],
-];
 const startupSeconds = 60;
 /** Objectives are of the tail that one in ten may miss. */
 const wantedAttainment = 0.9;
@@ -53,16 +54,15 @@ export function acceleratorNamed(name: string): Hardware {
   throw new Error(`no rates are known of "${name}"; there are ${Object.keys(accelerators).join(", ")}`);
 }
 
-/** The widths that a model's name tells. @throws with those known. */
-function shapeOf(name: string): ModelShape {
-  const found = shapes.find(([pattern]) => pattern.test(name));
-  if (found !== undefined) return found[1];
-  throw new Error(`no widths are known of model "${name}"; names with 8B and 70B tell theirs`);
-}
-
-export function predict(spec: CSPSDeploymentSpec, trace: Trace, accelerator: string): Prediction {
+export function predict(
+  spec: CSPSDeploymentSpec,
+  trace: Trace,
+  accelerator: string,
+): Prediction | Unpredicted {
+  const named = shapeNamed(spec.model.name);
+  if (named === undefined) return { unpredicted: unknownModel(spec.model.name) };
   const tensorDegree = spec.prefill.tensorParallel.degree;
-  const cost = deriveProfile(shapeOf(spec.model.name), acceleratorNamed(accelerator), tensorDegree);
+  const cost = deriveProfile(named.shape, acceleratorNamed(accelerator), tensorDegree);
   const policy = scalingPolicy(spec);
   const size = sizeInForce(spec, undefined);
   const scaled = isScaled(spec);
@@ -95,13 +95,46 @@ export function predict(spec: CSPSDeploymentSpec, trace: Trace, accelerator: str
     tbtSeconds,
     attainment,
     gpuHours,
-    warnings: [...memoryWarnings(cost), ...infeasible(cost, policy, size, trace), ...left, ...missed],
+    warnings: [
+      ...shapeWarnings(spec, named),
+      ...memoryWarnings(cost),
+      ...infeasible(cost, policy, size, trace),
+      ...left,
+      ...missed,
+    ],
   };
 }
 
 function objectivesOf({ classes, tbtSeconds }: ScalingPolicy): Objectives {
   const byName = new Map(classes.map((one: LengthClass) => [one.name, one.ttftSeconds]));
   return { ttftSeconds: (tokens) => byName.get(classOf(classes, tokens) ?? "") ?? Infinity, tbtSeconds };
+}
+
+function unknownModel(name: string): string {
+  return (
+    `nothing is predicted, for no widths are known of model "${name}": ` +
+    `there are those of ${knownModelNames.join(", ")}, by the family and the size in a name`
+  );
+}
+
+/** What makes it doubtful that these are the widths of this model. */
+function shapeWarnings(
+  { model, engine }: CSPSDeploymentSpec,
+  { shape, family }: NamedShape,
+): readonly string[] {
+  const heads = (
+    [
+      ["attentionHeads", model.attentionHeads, shape.queryHeads],
+      ["keyValueHeads", model.keyValueHeads, shape.keyValueHeads],
+    ] as const
+  ).flatMap(([field, stated, reckoned]) =>
+    stated === undefined || stated === reckoned
+      ? []
+      : [`model.${field} is ${stated}, and ${shape.name}, which is reckoned with, has ${reckoned}`],
+  );
+  const guessed = `the name "${model.name}" tells a size and no family: it is reckoned with the widths of ${shape.name}`;
+  const elsewhere = 'engine.backend is "cpu", and the times are those of an accelerator';
+  return [...heads, ...(family ? [] : [guessed]), ...(engine.backend === "cpu" ? [elsewhere] : [])];
 }
 
 function memoryWarnings(cost: CostProfile): readonly string[] {

@@ -6,8 +6,8 @@ import type { Machines } from "../observe.ts";
 import type { Report } from "../output/report.ts";
 import { type Cell, heading, indent, type Paint, table } from "../output/table.ts";
 import { type GangPlacement, placeGangs } from "../placements.ts";
-import type { Surroundings, TrafficPrediction } from "../surroundings.ts";
-import { predictTraffic, type Traffic, trafficPage } from "./traffic.ts";
+import type { Surroundings, TrafficPrediction, Unpredicted } from "../surroundings.ts";
+import { isDoubtful, predictTraffic, type Traffic, trafficPage } from "./traffic.ts";
 
 /** A manifest that passed its checks; `note` tells what could not be checked. */
 export interface Checked {
@@ -21,7 +21,7 @@ interface DeploymentPlan {
   readonly fits: boolean;
   readonly groups: readonly GangPlacement[];
   readonly notes: readonly string[];
-  readonly prediction: TrafficPrediction | undefined;
+  readonly prediction: TrafficPrediction | Unpredicted | undefined;
 }
 
 export function plan(
@@ -42,7 +42,7 @@ export function plan(
       prediction: predictTraffic(deployment, traffic, machines, around),
     };
   });
-  const misses = data.some(({ prediction }) => (prediction?.warnings.length ?? 0) > 0);
+  const misses = data.some(({ prediction }) => prediction !== undefined && isDoubtful(prediction));
   const placed = misses ? exitCode.misses : exitCode.done;
   const exit = data.every((one) => one.fits) ? placed : exitCode.doesNotFit;
   return { data, text: (paint) => data.map((one) => page(one, paint)).join("\n\n"), exit };

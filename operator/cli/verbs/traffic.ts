@@ -3,7 +3,7 @@ import type { CSPSDeployment } from "../../kube/object.ts";
 import { FileError, UsageError } from "../exitCode.ts";
 import type { Machines } from "../observe.ts";
 import { indent, type Paint } from "../output/table.ts";
-import type { Percentiles, Surroundings, TrafficPrediction } from "../surroundings.ts";
+import type { Percentiles, Surroundings, TrafficPrediction, Unpredicted } from "../surroundings.ts";
 
 export interface Traffic {
   readonly tracePath: string | undefined;
@@ -19,7 +19,7 @@ export function predictTraffic(
   { tracePath, accelerator }: Traffic,
   machines: Machines,
   around: Pick<Surroundings, "predict">,
-): TrafficPrediction | undefined {
+): TrafficPrediction | Unpredicted | undefined {
   if (tracePath === undefined) return undefined;
   const wanted = accelerator ?? productOf(machines);
   if (wanted === undefined)
@@ -41,7 +41,13 @@ function productOf({ nodes }: Machines): string | undefined {
   return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
 
-export function trafficPage(prediction: TrafficPrediction, paint: Paint): string {
+/** There is something to look at before it is applied: a warning, or no prediction where one was asked for. */
+export function isDoubtful(prediction: TrafficPrediction | Unpredicted): boolean {
+  return "unpredicted" in prediction || prediction.warnings.length > 0;
+}
+
+export function trafficPage(prediction: TrafficPrediction | Unpredicted, paint: Paint): string {
+  if ("unpredicted" in prediction) return paint({ text: `warning: ${prediction.unpredicted}`, tone: "bad" });
   const { trace, requests, profile, scaled, attainment, gpuHours, warnings } = prediction;
   const counts = scaled ? "counts as its autoscaler decides" : "counts as stated";
   const lines = [
