@@ -10,9 +10,9 @@ export function openSlots(pool: PoolSnapshot, policy: RebalancePolicy): number {
   return Math.max(0, Math.min(policy.concurrentMoves - pool.moves.length, byRate));
 }
 
-/** Bytes per second of one move: an equal share. */
+/** Bytes per second of one move: an equal share, whole, so that as many shares as there are moves are never more than the budget. */
 export function rateOf(policy: RebalancePolicy): number {
-  return policy.bytesPerSecond / policy.concurrentMoves;
+  return Math.floor(policy.bytesPerSecond / policy.concurrentMoves);
 }
 
 /** Written pages that one move carries at most; at least one, however large pages are. */
