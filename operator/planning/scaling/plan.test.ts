@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Demand, ScalingInput, Size } from "./decision.ts";
+import type { Bounds, Demand, ScalingInput, Size } from "./decision.ts";
 import { gpusOf } from "./fit.ts";
 import { planScaling, replay } from "./plan.ts";
 import { arbitraryBounds, arbitraryDemand, arbitrarySize } from "./testing/arbitraries.ts";
@@ -246,6 +246,15 @@ describe("a decision that nothing may be concluded from", () => {
     const decision = planScaling(input);
     expect(decision.reasons.map((one) => one.code)).toEqual([code]);
     expect(decision.size).toEqual(input.current);
+  });
+
+  it("says whether the budget or the model's heads leave no size, also where ranks are to wake", () => {
+    for (const current of [anInput().current, { groups: 0, groupSize: 8, decodeRanks: 0 }]) {
+      const why = (bounds: Partial<Bounds>) =>
+        planScaling(anInput({ current, policy: aPolicy({}, bounds) })).reasons[0]?.sentence;
+      expect(why({ gpuBudget: 1 })).toBe("the minimum sizes need more than the budget of 1 GPUs");
+      expect(why({ groupSizes: [] })).toMatch(/^none of the degrees .* divides the model's heads$/);
+    }
   });
 
   it("does not scale on a step of the clock, and forgets the wishes from before it", () => {

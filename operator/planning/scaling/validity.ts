@@ -1,5 +1,5 @@
 /** Inputs that nothing may be concluded from: each gives a reason to keep the present size. */
-import type { Because, Demand, ScalingInput, ScalingReason } from "./decision.ts";
+import type { Because, Bounds, Demand, ScalingInput, ScalingReason } from "./decision.ts";
 import { allowedGroupSizes } from "./fit.ts";
 
 /** More than any deployment sees: a counter that wrapped, a unit that was mistaken. */
@@ -17,11 +17,11 @@ const checks: readonly Check[] = [
       : undefined,
   ({ store }) => (store?.kind === "fenced" ? because("Fenced", store.why) : undefined),
   ({ policy: { bounds }, cost }) => {
-    const { groups, decodeRanks, ratio, gpuBudget } = bounds;
+    const { groups, decodeRanks, ratio } = bounds;
     const crossed = [groups, decodeRanks, ratio].some(({ min, max }) => !(min <= max && min >= 0));
     if (crossed) return because("ContradictoryBounds", "a minimum is above its maximum");
     if (allowedGroupSizes(cost, bounds).length > 0) return undefined;
-    return because("ContradictoryBounds", `the minimum sizes need more than the budget of ${gpuBudget} GPUs`);
+    return noSizeAllowed(bounds);
   },
   ({ pendingPods }) =>
     pendingPods > 0
@@ -57,6 +57,15 @@ export function holdReason(input: ScalingInput): Because<ScalingReason> | undefi
     if (reason !== undefined) return reason;
   }
   return undefined;
+}
+
+/** Why no size lies within the bounds. */
+export function noSizeAllowed({ groupSizes, gpuBudget }: Bounds): Because<ScalingReason> {
+  const sentence =
+    groupSizes.length === 0
+      ? "none of the degrees between minimum and maximum divides the model's heads"
+      : `the minimum sizes need more than the budget of ${gpuBudget} GPUs`;
+  return because("ContradictoryBounds", sentence);
 }
 
 function absurdField(demand: Demand): string | undefined {

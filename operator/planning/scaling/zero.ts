@@ -1,7 +1,7 @@
 /** No ranks at all while nobody asks. Going there takes fresh metrics; waking up takes one request that waits. */
 import type { Range, ScalingDecision, ScalingInput, ScalingReason, Size } from "./decision.ts";
 import { describe, fitSize, nearestGroupSize } from "./fit.ts";
-import { holdReason } from "./validity.ts";
+import { holdReason, noSizeAllowed } from "./validity.ts";
 
 /** @returns undefined when there are ranks and reason to plan for them. */
 export function planZero(input: ScalingInput): ScalingDecision | undefined {
@@ -23,10 +23,7 @@ export function planZero(input: ScalingInput): ScalingDecision | undefined {
 function planWaking(input: ScalingInput): ScalingDecision {
   const { current, zero } = input;
   const least = leastAwake(input);
-  if (least === undefined) {
-    const sentence = `one group and one decode rank need more than the budget of ${input.policy.bounds.gpuBudget} GPUs`;
-    return decided(input, current, { code: "ContradictoryBounds", sentence });
-  }
+  if (least === undefined) return decided(input, current, noSizeAllowed(input.policy.bounds));
   if (zero === undefined)
     return decided(input, least, { code: "Woken", sentence: "scaling to zero is not allowed any more" });
   if (zero.waiting > 0) {
