@@ -3,14 +3,21 @@ import { unavailable } from "./api/apiError.ts";
 import { answerInEvents } from "./answerEvents.ts";
 import type { AnswerDeps, Choice, Question, Run } from "./answerRun.ts";
 import { headersOf, startRun, usage, whereaboutsOf } from "./answerRun.ts";
+import type { WaitingRoom } from "./demand/waitingRoom.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { ModelSource } from "./ranks/modelSource.ts";
 import type { GeneratedToken } from "./serving/generation.ts";
 import type { Speech } from "./speech/speech.ts";
 
-/** The present model's speech; 503 while no rank has told of it. */
-export async function speechOf(model: ModelSource): Promise<Speech> {
-  const speech = await model.current();
+/** The present model's speech, once ranks serve; 503 while no rank has told of it. */
+export async function speechOf(
+  model: ModelSource,
+  waitingRoom: WaitingRoom,
+  signal: AbortSignal,
+): Promise<Speech> {
+  await waitingRoom.pass(signal);
+  // Ranks that seemed to serve may have been given back a moment ago: a failed call tells, and others are waited for.
+  const speech = (await model.current()) ?? (await waitingRoom.pass(signal).then(() => model.current()));
   if (speech === undefined) throw unavailable("The model is not loaded yet; try again in a moment.");
   return speech;
 }

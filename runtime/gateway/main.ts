@@ -49,6 +49,13 @@ async function start(settings: Settings): Promise<void> {
     });
   }, keysRefreshMs);
 
+  const waitingRoom = createWaitingRoom({
+    view,
+    demand: metrics.demand,
+    waitMs: settings.CSPS_WAKE_MS,
+    maxWaiting: settings.CSPS_WAKE_MAX_WAITING,
+    now: Date.now,
+  });
   let draining = false;
   const app = createApp({
     generation: {
@@ -62,6 +69,7 @@ async function start(settings: Settings): Promise<void> {
         wantedDegree: (tokens) => degrees.wanted(tokens),
         exact: (tokens) => degrees.exact(tokens),
         ttftMs: (tokens) => classOf(settings.CSPS_LENGTH_CLASSES, tokens)?.ttftMs,
+        awake: (signal) => waitingRoom.pass(signal),
       }),
       patience: defaultPatience,
       recovered(recovery) {
@@ -71,13 +79,7 @@ async function start(settings: Settings): Promise<void> {
     },
     model: createModelSource(client, view, log.warn),
     metrics,
-    waitingRoom: createWaitingRoom({
-      view,
-      demand: metrics.demand,
-      waitMs: settings.CSPS_WAKE_MS,
-      maxWaiting: settings.CSPS_WAKE_MAX_WAITING,
-      now: Date.now,
-    }),
+    waitingRoom,
     nowSeconds: () => Math.floor(Date.now() / 1000),
     startedSeconds: Math.floor(Date.now() / 1000),
     openStreamMs: 5_000,

@@ -26,8 +26,7 @@ export function completions(deps: RouteDeps): Handler {
   return async (body, exchange) => {
     const request = parseCompletionRequest(body);
     requireModel(deps, request.model);
-    await deps.waitingRoom.pass(exchange.signal);
-    const speech = await speechOf(deps.model);
+    const speech = await speechOf(deps.model, deps.waitingRoom, exchange.signal);
     const question: Question = {
       ...shared(request),
       form: completionForm,
@@ -52,8 +51,7 @@ export function chatCompletions(deps: RouteDeps): Handler {
   return async (body, exchange) => {
     const request = parseChatRequest(body);
     requireModel(deps, request.model);
-    await deps.waitingRoom.pass(exchange.signal);
-    const speech = await speechOf(deps.model);
+    const speech = await speechOf(deps.model, deps.waitingRoom, exchange.signal);
     const question: Question = {
       ...shared(request),
       form: chatForm,

@@ -87,6 +87,21 @@ describe("a deployment that was scaled to zero", () => {
     expect(await bench.metric("csps_gateway_cold_start_seconds_count")).toBe("1");
   });
 
+  it.each([
+    ["of a model that it knows", true],
+    ["of a model that it has yet to be told of", false],
+  ])("keeps a request %s also when the ranks went just before it, unseen", async (_, known) => {
+    await start({ wake: { waitMs: 20_000, maxWaiting: 2 } });
+    if (known) expect((await bench.post("/v1/completions", ask("hi"))).status).toBe(200);
+    const ranks = ["m-prefill-0-0", "m-decode-0"].map((name) => bench.rank(name));
+    for (const rank of ranks) rank.gone = true;
+    const answer = bench.post("/v1/completions", ask("hi"));
+    await eventually(waiting).toBe("1");
+    for (const rank of ranks) rank.gone = false;
+    expect((await answer).status).toBe(200);
+    expect(await bench.metric("csps_gateway_cold_start_seconds_count")).toBe("1");
+  });
+
   it("refuses with a sentence when no rank came in time, and is asked anew", async () => {
     await start({ wake: { waitMs: 200, maxWaiting: 2 } });
     sleep("loading");

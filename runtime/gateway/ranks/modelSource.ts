@@ -24,6 +24,7 @@ export function createModelSource(
         return createSpeech(await client.model(rank));
       } catch (error) {
         warn("a rank did not describe its model", { rankId: rank.rankId, reason: String(error) });
+        view.suspect(rank.rankId);
       }
     }
     return undefined;

@@ -59,6 +59,8 @@ export function createAdmission(deps: {
   readonly exact?: (promptTokens: number) => boolean;
   /** Time within which a prompt should have its first token; without it none has to. */
   readonly ttftMs?: (promptTokens: number) => number | undefined;
+  /** Returns when ranks serve; throws the refusal that the client is to see. Without it nobody waits until they do. */
+  readonly awake?: (signal: AbortSignal) => Promise<void>;
 }): Admission {
   const { client, view, now } = deps;
   const occupations = createOccupations();
@@ -67,7 +69,7 @@ export function createAdmission(deps: {
 
   async function admit(question: AdmissionQuestion): Promise<Admitted> {
     const began = now();
-    const deadline = began + question.waitMs;
+    let deadline = began + question.waitMs;
     const promptTokens = question.promptIds.length;
     const keys = keysOf(question.promptIds, question.cacheSalt);
     const degree = deps.wantedDegree?.(promptTokens);
@@ -77,6 +79,12 @@ export function createAdmission(deps: {
     const unheard: Unheard = new Map();
     try {
       for (;;) {
+        // Ranks that seemed to serve may have been given back a moment ago: the first call to them tells.
+        if (!question.underWay) {
+          const arrivedMs = now();
+          await deps.awake?.(question.signal);
+          deadline += now() - arrivedMs;
+        }
         const routes = rankRoutes(view.groups(), {
           promptTokens,
           wantedDegree: degree ?? 1,

@@ -45,6 +45,8 @@ export interface FakeRank {
   readonly held: ReadonlyMap<string, number>;
   /** Overrides what the rank says of itself. */
   readonly says: Partial<RankState>;
+  /** Whoever calls is cut off, as after the rank was given back. */
+  gone: boolean;
   stop(): Promise<void>;
 }
 
@@ -108,6 +110,10 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (rank.gone) {
+      request.destroy();
+      return;
+    }
     const verb = (request.url ?? "").replace("/v1/", "");
     if (request.headers.authorization !== "Bearer token") {
       refuse(response, 401, { code: "unauthorized", message: "no token" });
@@ -218,18 +224,20 @@ export async function startFakeRank(world: FakeWorld, settings: FakeRankSettings
     response.end();
   }
 
-  return {
+  const rank: FakeRank = {
     address: "127.0.0.1",
     controlPort: port,
     calls,
     faults,
     held,
     says,
+    gone: false,
     async stop() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
+  return rank;
 }
 
 function tokenEvent(index: number, tokenId: number, tops: number): object {

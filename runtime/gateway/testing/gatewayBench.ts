@@ -85,6 +85,12 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
     periodMs: 100,
     warn: () => undefined,
   });
+  const waitingRoom = createWaitingRoom({
+    view,
+    demand: metrics.demand,
+    now: Date.now,
+    ...(settings.wake ?? { waitMs: 0, maxWaiting: 1 }),
+  });
   let draining = false;
   const app = createApp({
     generation: {
@@ -97,6 +103,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
         wantedDegree: (tokens) => degreeWanted(settings.degrees ?? [], tokens),
         exact: (tokens) => exactWanted(settings.degrees ?? [], tokens),
         ttftMs: (tokens) => classOf(settings.classes ?? oneClass, tokens)?.ttftMs,
+        awake: (signal) => waitingRoom.pass(signal),
       }),
       patience: { ...testPatience, ...settings.patience },
       recovered: (recovery) => {
@@ -106,12 +113,7 @@ export async function startBench(settings: BenchSettings = {}): Promise<Bench> {
     },
     model: createModelSource(client, view, () => undefined),
     metrics,
-    waitingRoom: createWaitingRoom({
-      view,
-      demand: metrics.demand,
-      now: Date.now,
-      ...(settings.wake ?? { waitMs: 0, maxWaiting: 1 }),
-    }),
+    waitingRoom,
     nowSeconds: () => 1_700_000_000,
     startedSeconds: 1_700_000_000,
     openStreamMs: settings.openStreamMs ?? 5_000,
