@@ -1,6 +1,6 @@
 /**
- * Acceptance of the autoscaler on ranks that serve: a load step adds a group and a rank, its end removes them without a
- * failed request; Advise only speaks; an HPA drives the same counts through /scale.
+ * Acceptance of the autoscaler on ranks that serve: a load step adds a group and a rank, its end drains and removes them
+ * without a failed request; Advise only speaks; HPAs drive the same counts through /scale; a request wakes what sleeps.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -8,12 +8,26 @@ import type { Forward } from "../quickstart/forward.ts";
 import { demand, eventually } from "./eventually.ts";
 import { complete } from "./gateway.ts";
 import { metricAdapter } from "./metricAdapter.ts";
+import { eventShape, isReady, listOf } from "./objects.ts";
 import { story } from "./prompts.ts";
 import { applySample, CPU_RANK, removeSample, untilSize } from "./sample.ts";
-import { conditionOf, deployment, kubectl, MODEL, openGateway, world } from "./world.ts";
+import {
+  conditionOf,
+  deployment,
+  get,
+  kubectl,
+  logsUntilEnd,
+  MODEL,
+  openGateway,
+  openPod,
+  pods,
+  world,
+} from "./world.ts";
 
 const MINUTE = 60_000;
 const NAME = "elastic";
+const GATEWAY_PORT = 8000;
+const INTERVAL_MS = 2_000;
 
 let door: Forward;
 
@@ -27,7 +41,12 @@ async function apply(autoscaling: object): Promise<void> {
     autoscaling: {
       groups: { max: 2 },
       decodeRanks: { max: 2 },
-      ...{ intervalSeconds: 2, windowSeconds: 10, stabilizationSeconds: 6, queueDrainSeconds: 5 },
+      ...{
+        intervalSeconds: INTERVAL_MS / 1000,
+        windowSeconds: 10,
+        stabilizationSeconds: 6,
+        queueDrainSeconds: 5,
+      },
       ...autoscaling,
     },
   });
@@ -82,6 +101,21 @@ function decisions(): Promise<string> {
   return kubectl(["get", ...target, "-o", "jsonpath={.status.decisions}"]);
 }
 
+/** Events of a gang that are no warnings, as `RankDrained: elastic-decode-1 goes: …`. */
+async function toldOf(gang: string): Promise<string> {
+  const { items } = await get(listOf(eventShape), "events", "-n", world.namespace);
+  return items
+    .filter((one) => one.involvedObject.name === gang && one.type === "Normal")
+    .map((one) => `${one.reason}: ${one.message}`)
+    .join("\n");
+}
+
+/** Uids of the pods of ranks. */
+async function ranks(): Promise<string[]> {
+  const found = await pods(`csps.io/deployment=${NAME},csps.io/role in (prefill,decode)`);
+  return found.map((pod) => pod.metadata.uid).toSorted();
+}
+
 beforeAll(async () => {
   await apply({ mode: "Enforce" });
   await untilSize(NAME, ONE, 8 * MINUTE);
@@ -94,13 +128,16 @@ afterAll(async () => {
 }, 6 * MINUTE);
 
 test(
-  "a load step adds a group and a rank, its end removes them, and no request fails",
+  "a load step adds a group and a rank, its end drains them away, and no request fails",
   { timeout: 30 * MINUTE },
   async () => {
     const clients = crowd(6);
     const began = Date.now();
     await untilSize(NAME, TWO, 12 * MINUTE);
     console.log(`   grown after ${Math.round((Date.now() - began) / 1000)} s`);
+    const surplus = logsUntilEnd(`${NAME}-prefill-1-0`, 12 * MINUTE);
+    // Looked at below; until then a failure must not end the process.
+    surplus.catch(() => undefined);
     clients.leave(1);
     const left = Date.now();
     await untilSize(NAME, ONE, 8 * MINUTE);
@@ -108,6 +145,11 @@ test(
     // What changed something stays, whatever was found since.
     expect(await decisions()).toContain("ScaleUp");
     expect(await decisions()).toContain("ScaleDown");
+    // A decode rank hands over what it holds before its pod goes; a prefill rank ends what it computes, told by its pod's end.
+    const told = await toldOf(`${NAME}-decode`);
+    expect(told).toMatch(/^RankLeaves: \S+ hands over what it holds and leaves: ScaleIn$/m);
+    expect(told).toMatch(/^RankDrained: \S+ goes: it has handed over everything$/m);
+    expect(await surplus).toMatch(/draining[^]*drained/);
     const whole = await clients.gone();
     console.log(`   ${whole} requests, all whole`);
     expect(whole).toBeGreaterThan(6);
@@ -115,6 +157,11 @@ test(
 );
 
 test("advice changes nothing and says what it would do", { timeout: 12 * MINUTE }, async () => {
+  const before = await eventually("those that left to be gone", 8 * MINUTE, async () => {
+    const now = await ranks();
+    demand(now.length === 2, `${now.length} ranks have pods`);
+    return now;
+  });
   await apply({ mode: "Advise" });
   const clients = crowd(6);
   await eventually("advice to grow", 5 * MINUTE, async () => {
@@ -122,36 +169,74 @@ test("advice changes nothing and says what it would do", { timeout: 12 * MINUTE 
     demand(said.message.startsWith("advice only: "), said.message);
     demand(said.reason === "ScaleUp" || said.reason === "SLOInfeasible", `${said.reason}: ${said.message}`);
   });
+  // The next decision comes within an interval, and what it would change shows within another.
+  for (const told = Date.now(); Date.now() - told < 3 * INTERVAL_MS;) {
+    expect((await deployment(NAME)).status.scale).toBeUndefined();
+    expect(await ranks()).toEqual(before);
+    await sleep(INTERVAL_MS / 4);
+  }
   // An engine that is busy may be silent for a moment; a rank more than there was would stay while they ask.
   await untilSize(NAME, ONE, MINUTE);
   await clients.gone();
 });
 
-test("an HPA drives the counts through /scale", { timeout: 30 * MINUTE }, async () => {
+test("HPAs drive both counts through /scale", { timeout: 30 * MINUTE }, async () => {
   await apply({ mode: "External" });
-  await kubectl([
-    "wait",
-    "-n",
-    world.namespace,
-    "--for=create",
-    `rolescaler/${NAME}-decode`,
-    "--timeout=180s",
-  ]);
-  const gateway = `http://${NAME}-gateway.${world.namespace}.svc:8000/metrics`;
+  const scalers = [`${NAME}-prefill`, `${NAME}-decode`];
+  for (const scaler of scalers)
+    await kubectl(["wait", "-n", world.namespace, "--for=create", `rolescaler/${scaler}`, "--timeout=180s"]);
   const adapter = await metricAdapter({
     namespace: world.namespace,
-    source: gateway,
+    source: `http://${NAME}-gateway.${world.namespace}.svc:${GATEWAY_PORT}/metrics`,
     series: "csps_gateway_num_requests_running",
-    scaler: `${NAME}-decode`,
+    scalers,
   });
   for (const text of adapter) await kubectl(["apply", "--server-side", "-f", "-"], text);
   try {
     const clients = crowd(4);
-    await untilSize(NAME, "1/1 groups, 2/2 ranks", 10 * MINUTE);
+    await untilSize(NAME, TWO, 10 * MINUTE);
     await clients.gone();
     await untilSize(NAME, ONE, 10 * MINUTE);
   } finally {
     for (const text of adapter)
       await kubectl(["delete", "--ignore-not-found", "--wait=false", "-f", "-"], text);
+  }
+});
+
+/** The gateway's pod once no other is there any more. */
+async function onlyGateway(): Promise<string> {
+  return await eventually("one gateway", 8 * MINUTE, async () => {
+    const [gateway, ...others] = await pods(`csps.io/deployment=${NAME},csps.io/role=gateway`);
+    demand(gateway !== undefined && isReady(gateway) && others.length === 0, "there is another or none");
+    return gateway.metadata.name;
+  });
+}
+
+test("nobody asks and all ranks go; one request wakes them", { timeout: 30 * MINUTE }, async () => {
+  await apply({ mode: "Enforce", scaleToZero: { enabled: true, idleSeconds: 3, wakeSeconds: 1_200 } });
+  await eventually("no rank to be left", 8 * MINUTE, async () => {
+    const { status, reason, message } = conditionOf(await deployment(NAME), "AutoscalingActive");
+    demand(status === "True" && reason === "Asleep", `${reason}: ${message}`);
+    demand((await ranks()).length === 0, "there are pods yet");
+  });
+  const gateway = await openPod(await onlyGateway(), GATEWAY_PORT);
+  try {
+    const { text, totalMs } = await complete(
+      gateway.url,
+      MODEL,
+      { prompt: LITTLE, maxTokens: 8 },
+      20 * MINUTE,
+    );
+    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    const value = (series: string): number =>
+      Number(new RegExp(`^csps_gateway_cold_start_seconds_${series} (\\S+)$`, "m").exec(metrics)?.[1]);
+    console.log(
+      `   the cold start took ${value("sum").toFixed(1)} s, and the answer ${(totalMs / 1000).toFixed(1)} s with it`,
+    );
+    expect(text).not.toBe("");
+    expect(value("count")).toBe(1);
+    expect(value("sum")).toBeLessThanOrEqual(totalMs / 1000);
+  } finally {
+    gateway.close();
   }
 });

@@ -1,4 +1,4 @@
-/** The objects of a metric adapter in the cluster and of the HPA that goes by it, each as JSON. */
+/** The objects of a metric adapter in the cluster and of the HPAs that go by it, each as JSON. */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,11 +14,11 @@ export interface AdapterOf {
   /** URL of a Prometheus page. */
   readonly source: string;
   readonly series: string;
-  /** RoleScaler that the HPA sets: one replica for every two of the series. */
-  readonly scaler: string;
+  /** RoleScalers, each with an HPA that sets it: one replica for every two of the series. */
+  readonly scalers: readonly string[];
 }
 
-export async function metricAdapter({ namespace, source, series, scaler }: AdapterOf): Promise<string[]> {
+export async function metricAdapter({ namespace, source, series, scalers }: AdapterOf): Promise<string[]> {
   const metadata = { name: NAME, namespace, labels: { app: NAME } };
   const script = await readFile(join(import.meta.dirname, "externalMetric.mjs"), "utf8");
   const mount = (name: string, path: string): object => ({ name, mountPath: path, readOnly: true });
@@ -62,8 +62,9 @@ export async function metricAdapter({ namespace, source, series, scaler }: Adapt
         ...{ service: { name: NAME, namespace }, groupPriorityMinimum: 100, versionPriority: 100 },
       },
     },
-    {
-      ...{ apiVersion: "autoscaling/v2", kind: "HorizontalPodAutoscaler", metadata },
+    ...scalers.map((scaler) => ({
+      ...{ apiVersion: "autoscaling/v2", kind: "HorizontalPodAutoscaler" },
+      metadata: { ...metadata, name: scaler },
       spec: {
         scaleTargetRef: { apiVersion: "csps.io/v1alpha1", kind: "RoleScaler", name: scaler },
         ...{ minReplicas: 1, maxReplicas: 2 },
@@ -75,7 +76,7 @@ export async function metricAdapter({ namespace, source, series, scaler }: Adapt
         ],
         behavior: { scaleDown: { stabilizationWindowSeconds: 0 } },
       },
-    },
+    })),
   ];
   return objects.map((object) => JSON.stringify(object));
 }

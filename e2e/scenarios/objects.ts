@@ -36,8 +36,16 @@ export const deploymentShape = z.object({
       groupsReady: z.string().optional(),
       degree: z.int().optional(),
       decodeRanksReady: z.string().optional(),
+      scale: z.looseObject({}).optional(),
     })
     .default({ conditions: [] }),
+});
+
+export const eventShape = z.object({
+  type: z.string().default(""),
+  reason: z.string().default(""),
+  message: z.string().default(""),
+  involvedObject: z.object({ kind: z.string(), name: z.string() }),
 });
 
 export type Pod = z.infer<typeof podShape>;

@@ -77,6 +77,12 @@ export async function pods(selector: string): Promise<Pod[]> {
   return (await get(listOf(podShape), "pods", "-n", world.namespace, "-l", selector)).items;
 }
 
+/** What a pod of the deployments' namespace writes from now on, known once its process has ended. */
+export async function logsUntilEnd(pod: string, deadlineMs: number): Promise<string> {
+  const words = ["logs", "--follow", "--tail=0", "-n", world.namespace, pod];
+  return await run(world.kubectl, [`--kubeconfig=${world.kubeconfig}`, ...words], { timeoutMs: deadlineMs });
+}
+
 export async function rankPods(role: "prefill" | "decode"): Promise<Pod[]> {
   return await pods(`csps.io/deployment=${world.deployment},csps.io/role=${role}`);
 }
