@@ -43,10 +43,11 @@ ALL_DEGREES: tuple[tuple[int, PrefillMode], ...] = (
 )
 DEGREES: dict[str, tuple[tuple[int, PrefillMode], ...]] = {
     "chat": ALL_DEGREES,
-    "200": ALL_DEGREES,
+    # Of this one test_dense_modes holds the logits at every degree.
+    "200": ((1, "auto"), (2, "kvGather")),
     "non-ASCII": ALL_DEGREES,
-    "1,000": ALL_DEGREES,
-    "2,200": ((2, "kvGather"), (3, "allToAll")),
+    "1,000": ((1, "auto"), (2, "kvGather"), (3, "allToAll")),
+    "2,200": ((2, "kvGather"),),
 }
 
 
@@ -76,6 +77,7 @@ def test_prefill_gives_the_same_logits_at_every_degree(
         torch.testing.assert_close(prompt.logits, expected[name].logits, rtol=0, atol=LOGIT_TOLERANCE)
 
 
+@pytest.mark.parametrize("name", [name for name, degrees in DEGREES.items() if len(degrees) > 1])
 def test_prefill_gives_the_same_kv_at_every_degree(
     name: str, model: Llama, prefilled: dict[str, list[Prefilled]]
 ) -> None:
@@ -107,7 +109,8 @@ def test_a_batch_of_all_prompts_decodes_the_same_tokens_from_every_prefill(
     prompts = [(name, prompt) for name, spread in prefilled.items() for prompt in spread]
     # Long prompts, and long answers, from every degree would only repeat what their equal KV has shown.
     short = 0 if tokens == NEW_TOKENS else 200
-    chosen = [(name, p) for name, p in prompts if len(p.tokens) <= short or p is prefilled[name][ranks % 2]]
+    one = {name: spread[min(ranks % 2, len(spread) - 1)] for name, spread in prefilled.items()}
+    chosen = [(name, p) for name, p in prompts if len(p.tokens) <= short or p is one[name]]
     weights = packed if tokens == NEW_TOKENS else model
     streams = decode(weights, [prompt for _, prompt in chosen], tokens - 1, ranks, seed=ranks)
     for (name, _), stream in zip(chosen, streams, strict=True):
