@@ -22,16 +22,25 @@ async function ensureCompiler(): Promise<void> {
 }
 
 /**
- * Tests of the engine that compute on the real model for minutes and wait for nothing but themselves, so that they
- * may be as slow as other stages make them.
+ * Tests of the engine that only compute, most of them on the real model, and wait for nothing but themselves, so that
+ * they may be as slow as other stages make them. Who measures how long something takes is not among them.
  */
 const PATIENT_TESTS = [
+  "tests/baselines",
   "tests/compute/test_against_transformers.py",
   "tests/compute/test_dense_modes.py",
+  "tests/compute/test_gguf_reader.py",
+  "tests/compute/test_sampling.py",
   "tests/compute/test_sequence_parallel.py",
   "tests/compute/test_tensor_parallel.py",
+  "tests/csa/test_decode_choice.py",
+  "tests/csa/test_exactness.py",
+  "tests/csa/test_prefill.py",
   "tests/csa/test_real_decode.py",
   "tests/csa/test_real_text.py",
+  "tests/csa/test_retrieval.py",
+  "tests/csa/test_schemes.py",
+  "tests/csa/test_strided.py",
 ];
 
 const beside = (stage: Stage): Stage => ({ ...stage, beside: true });
