@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from csps_engine.scheduler.assign import Group, Start, Underway, Waiting, assign
+from csps_engine.scheduler.assign import BUSY_EFFICIENCY, Group, Start, Underway, Waiting, assign
 from csps_engine.scheduler.turn import PASSED_FOR, PATIENCE, Objective
 
 seeds = st.integers(0, 2**32)
@@ -88,14 +88,18 @@ def test_something_begins_when_every_rank_is_free(seed: int) -> None:
 
 @settings(max_examples=20)
 @given(st.integers(2, 5), st.floats(0.2, 0.5), st.integers(4_000, 10_000), st.sampled_from([math.inf, 0.5, 3.0]))
+@example(ranks=4, gap=0.205, tokens=9_686, objective=math.inf)
 def test_no_stream_of_shorter_prompts_keeps_a_long_one_waiting_for_ever(
     ranks: int, gap: float, tokens: int, objective: float
 ) -> None:
     """More short work comes than the group can do; the long prompt waits for what came before its turn, no longer.
-    With objectives it is late, and newer ones that are not pass it until it has waited for PASSED_FOR of them."""
+    With objectives it is late, and newer ones that are not pass it until it has waited for PASSED_FOR of them. A short
+    one may take three ranks of four and leave the last one idle."""
     turn = PATIENCE * min(EASY(tokens, n) for n in range(1, ranks + 1))
     before = 2 * ranks * (1 + int(turn / gap))
-    limit = turn + (before + ranks) * EASY(2_000, 1) / ranks + EASY(2_000, 1)
+    paying = [n for n in range(1, ranks + 1) if EASY(2_000, 1) >= BUSY_EFFICIENCY * n * EASY(2_000, n)]
+    each = max(EASY(2_000, n) / (ranks // n) for n in paying)
+    limit = turn + (before + ranks) * each + EASY(2_000, 1)
     if objective < math.inf:
         limit += PASSED_FOR * objective
     running: list[tuple[float, tuple[int, ...]]] = []
