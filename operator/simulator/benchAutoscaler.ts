@@ -61,7 +61,8 @@ function playThose(word: string, { planner = false, all = false }): void {
       .filter(({ rule }) => rule === "NOT HELD" || rule === "KNOWN MISS")
       .map((one) => told(one, scenario.title));
   });
-  console.log(`\n${chosen.length} scenarios were judged; not held: ${failed.length === 0 ? "none" : ""}`);
+  const outcome = failed.length === 0 ? "every rule is held." : "not held, known misses among them:";
+  console.log(`\nScenarios judged: ${chosen.length}; ${outcome}`);
   for (const line of failed) console.log(line);
 }
 
