@@ -36,7 +36,7 @@ async function successorOf({ metadata: { name, uid } }: Pod, deadlineMs: number)
 }
 
 test(
-  "streams do not notice the kill -9 of the operator that leads: its standby takes over and heals",
+  "streams do not notice the kill -9 of the operator that leads: another takes over and heals",
   { timeout: 60 * MINUTE },
   async () => {
     const [rank] = await rankPods("decode");
@@ -44,12 +44,9 @@ test(
     await operators(2);
     try {
       const both = await operatorPods();
-      let standby: string | undefined;
       const outcomes = await streamsThrough(served.url, async () => {
-        // The standby has seen this renewal by the time at which the killed process is back: its wait is over first.
         const killed = await renewedLead();
         const leader = both.find((pod) => pod.metadata.name === killed.pod);
-        standby = both.find((pod) => pod.metadata.name !== killed.pod)?.metadata.name;
         if (leader === undefined) throw new Error(`${killed.pod} leads, and is no operator`);
         const killedMs = Date.now();
         await killProcesses(leader);
@@ -58,16 +55,16 @@ test(
           demand(now.identity !== killed.identity, "it holds the Lease yet");
           return now;
         });
-        console.log(`   its standby led ${seconds(killedMs)} after the leader was killed`);
-        expect(next.pod).toBe(standby);
+        // The killed process is back within seconds, and may be the first to look once the Lease has run out.
+        const who = next.pod === killed.pod ? "it" : "its standby";
+        console.log(`   ${who} led ${seconds(killedMs)} after the leader was killed`);
       });
       expectWhole(outcomes, served.undisturbed);
       const lostMs = Date.now();
       await deletePod(rank.metadata.name, world.namespace);
       await successorOf(rank, 4 * MINUTE);
-      console.log(`   it replaced a rank ${seconds(lostMs)} after its loss`);
+      console.log(`   a rank was replaced ${seconds(lostMs)} after its loss`);
       await healed(lostMs, 8 * MINUTE);
-      expect((await lead()).pod).toBe(standby);
     } finally {
       await operators(1);
     }
