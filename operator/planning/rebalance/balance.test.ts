@@ -161,6 +161,30 @@ describe("any pool, balanced to the end", () => {
     );
   });
 
+  it("lowers the fullest rank that it changes: of scans in order, or where they are equal of memory", () => {
+    const inOrder = (loads: Loads, quantity: Quantity) =>
+      [...loads.values()].map((load) => amountOf(load, quantity)).sort((a, b) => b - a);
+    const firstChange = (before: Loads, after: Loads, quantity: Quantity): number => {
+      const then = inOrder(before, quantity);
+      const changes = inOrder(after, quantity).map((amount, index) => amount - (then[index] ?? NaN));
+      return changes.find((change) => Math.abs(change) > 1e-9) ?? 0;
+    };
+    fc.assert(
+      fc.property(anyPool, (pool) => {
+        const before = poolLoads(pool, policy);
+        const { moves } = planRebalance(pool, policy);
+        const after = moves.reduce((loads, move) => {
+          const request = pool.requests.find((one) => one.requestId === move.requestId);
+          if (request === undefined) throw new Error("A move of no request");
+          return withMove(loads, move, { request, leased: false });
+        }, before);
+        const changed = firstChange(before, after, "scan") || firstChange(before, after, "memory");
+        if (moves.length > 0) expect(changed).toBeLessThan(0);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it("narrows with each move the spread that it is made for, and the pair never changes places", () => {
     fc.assert(
       fc.property(anyPool, (pool) => {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { consolidation, utilisation } from "../autoscaling/policy.ts";
 import type { Bounds, Demand, ScalingInput, Size } from "./decision.ts";
 import { gpusOf } from "./fit.ts";
 import { planScaling, replay } from "./plan.ts";
@@ -14,25 +15,33 @@ const scaled = (demand: Demand, by: number): Demand => ({
   decode: { ...demand.decode, arrivalsPerSecond: demand.decode.arrivalsPerSecond * by },
 });
 
-describe("planScaling", () => {
-  it("reaches a size under constant load, stays there, and never turns back", () => {
-    fc.assert(
-      fc.property(arbitraryDemand, arbitrarySize, (demand, current) => {
-        const decisions = play(anInput({ current }), 48, () => demand);
-        expect(changes(decisions.slice(34))).toBe(0);
-        // The first move may bring a size into its bounds; after it each role moves one way.
-        expect(decisions.at(-1)?.memory.reversalsMs.length).toBeLessThanOrEqual(1);
-      }),
-      { numRuns: 25 },
-    );
-  });
+const policies = [
+  ["with much room", aPolicy()],
+  ["with the operator's room", aPolicy({ utilisation, consolidation })],
+] as const;
 
-  it("never wants fewer GPUs for more load, from the smallest size", () => {
-    const current = { groups: 1, groupSize: 1, decodeRanks: 1 };
+describe("planScaling", () => {
+  it.each(policies)(
+    "reaches a size under constant load, stays there, and never turns back: %s",
+    (_, policy) => {
+      fc.assert(
+        fc.property(arbitraryDemand, arbitrarySize, (demand, current) => {
+          const decisions = play(anInput({ current, policy }), 48, () => demand);
+          expect(changes(decisions.slice(34))).toBe(0);
+          // The first move may bring a size into its bounds; after it each role moves one way.
+          expect(decisions.at(-1)?.memory.reversalsMs.length).toBeLessThanOrEqual(1);
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
+
+  it.each(policies)("never wants fewer GPUs for more load, from any size: %s", (_, policy) => {
+    const factor = fc.double({ min: 1, max: 4, noNaN: true });
     fc.assert(
-      fc.property(arbitraryDemand, fc.double({ min: 1, max: 4, noNaN: true }), (demand, by) => {
-        const less = planScaling(anInput({ current, demand }));
-        const more = planScaling(anInput({ current, demand: scaled(demand, by) }));
+      fc.property(arbitraryDemand, factor, arbitrarySize, (demand, by, current) => {
+        const less = planScaling(anInput({ current, policy, demand }));
+        const more = planScaling(anInput({ current, policy, demand: scaled(demand, by) }));
         const prefill = (size: Size) => size.groups * size.groupSize;
         expect(prefill(more.size)).toBeGreaterThanOrEqual(prefill(less.size));
         expect(more.size.decodeRanks).toBeGreaterThanOrEqual(less.size.decodeRanks);

@@ -1,4 +1,8 @@
-/** What each signal asks for. Growth follows the largest wish; shrinking needs all of them to agree. */
+/**
+ * What each signal asks for. Growth follows the largest wish; shrinking needs all of them to agree, and is checked for
+ * consolidation: the smaller size is laid all the demand, N / (N - 1) of what each rank has now, and must hold it within a share of
+ * the objectives.
+ */
 import type { CostProfile } from "../cost/profile.ts";
 import type { ClassDemand, Demand, ScalingInput, Wish } from "./decision.ts";
 import {
