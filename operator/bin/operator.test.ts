@@ -349,9 +349,12 @@ describe("the operator's process", { timeout: 180_000 }, () => {
         expect(lease?.spec?.holderIdentity).not.toBe("");
         expect((await fetch(`http://127.0.0.1:${String(operator.healthPort)}/readyz`)).status).toBe(200);
       });
-      const metrics = await (await fetch(`http://127.0.0.1:${String(operator.metricsPort)}/metrics`)).text();
-      expect(metrics).toContain('leader_election_master_status{name="csps-operator"} 1');
-      expect(metrics).toContain("csps_deployment_condition");
+      // The Lease is written before the process knows that it has it.
+      await eventually(async () => {
+        const metrics = await (await fetch(`http://127.0.0.1:${String(operator.metricsPort)}/metrics`)).text();
+        expect(metrics).toContain('leader_election_master_status{name="csps-operator"} 1');
+        expect(metrics).toContain("csps_deployment_condition");
+      });
     } finally {
       expect(await operator.stop("SIGTERM")).toBe(0);
     }
