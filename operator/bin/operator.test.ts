@@ -351,7 +351,9 @@ describe("the operator's process", { timeout: 180_000 }, () => {
       });
       // The Lease is written before the process knows that it has it.
       await eventually(async () => {
-        const metrics = await (await fetch(`http://127.0.0.1:${String(operator.metricsPort)}/metrics`)).text();
+        const metrics = await (
+          await fetch(`http://127.0.0.1:${String(operator.metricsPort)}/metrics`)
+        ).text();
         expect(metrics).toContain('leader_election_master_status{name="csps-operator"} 1');
         expect(metrics).toContain("csps_deployment_condition");
       });
