@@ -9,7 +9,8 @@
  * processor time, helper threads included, which does not grow where the core is shared with others.
  */
 import { join } from "node:path";
-import { comparisons, mostError, near, told } from "./calibrate/heldOut.ts";
+import { mostError } from "./calibrate/heldOut.ts";
+import { judgeRecordings } from "./calibrate/judgeRecordings.ts";
 import { givenTo } from "./commandLine.ts";
 import { dataAbsent, dataFolder } from "./dataFolder.ts";
 import type { Report } from "./report.ts";
@@ -53,7 +54,7 @@ if (given !== undefined) {
   const { sweep, recordings, speed } = given.values;
   const all = sweep !== true && recordings !== true && speed !== true;
   if (all || sweep === true) playSweeps();
-  if (all || recordings === true) playRecordings();
+  if (all || recordings === true) judgeRecordings();
   if (all || speed === true) playFast();
 }
 
@@ -103,19 +104,6 @@ function row(report: Report): Readonly<Record<string, number>> {
     "GPU-h": rounded(report.gpuHours, 2),
     refused: report.refused,
   };
-}
-
-function playRecordings(): void {
-  const folder = dataFolder();
-  if (folder === undefined) {
-    console.log(`\nRecorded runs are left out, and not judged: there is ${dataAbsent}.`);
-    return;
-  }
-  const all = comparisons(folder);
-  for (const one of all) console.log(`\n${told(one)}`);
-  const held = near(all);
-  console.log(`${held ? "held" : "NOT HELD"}: each held-out mean is within ${mostError * 100} %.`);
-  if (!held) process.exitCode = 1;
 }
 
 function playFast(): void {

@@ -18,6 +18,7 @@ import { rivalsOf } from "./autoscalers/rivals.ts";
 import { clairvoyant, constantInHindsight, largest, type Play } from "./autoscalers/yardsticks.ts";
 import { givenTo, refuse } from "./commandLine.ts";
 import { dataAbsent, dataFolder } from "./dataFolder.ts";
+import { percent } from "./percent.ts";
 import { playedAround } from "./rivalry.ts";
 import { prepare } from "./scalingScenario.ts";
 import {
@@ -26,7 +27,7 @@ import {
   recordedTitles,
   syntheticScenarios,
 } from "./scalingTraces.ts";
-import { type Finding, findings, nearest, percent, wantedGoodput } from "./scalingVerdict.ts";
+import { type Finding, findings, nearest, wantedGoodput } from "./scalingVerdict.ts";
 import { simulateScaled, type ScaledReport } from "./simulateScaled.ts";
 
 const usage = `usage: npm run bench:autoscaler [-- [--planner] [--all] [WORD]]

@@ -1,4 +1,5 @@
 /** Reports as one page that needs nothing else: a table, bars of the tails by policy, and counts over time. */
+import { percent } from "./percent.ts";
 import type { Distribution, Report } from "./report.ts";
 import type { ScaledReport } from "./simulateScaled.ts";
 
@@ -36,7 +37,7 @@ function table(reports: readonly Report[]): string {
     ["mean TBT, ms", (one) => (one.tbtSeconds.mean * 1e3).toFixed(1)],
     ["mean response, s", (one) => one.responseSeconds.mean.toFixed(2)],
     ["output tokens/s", (one) => one.outputTokensPerSecond.toFixed(0)],
-    ["attainment", (one) => `${(one.attainment * 100).toFixed(1)} %`],
+    ["attainment", (one) => percent(one.attainment)],
     ["GPU-hours", (one) => one.gpuHours.toFixed(2)],
     ["refused", (one) => String(one.refused + one.stuck)],
   ];

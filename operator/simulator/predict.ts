@@ -16,6 +16,7 @@ import { targetsOf } from "../planning/scaling/prefillNeed.ts";
 import { fixedSize } from "./autoscalers/fixed.ts";
 import { plannedAutoscaler } from "./autoscalers/planned.ts";
 import { knownModelNames, shapeNamed, type NamedShape } from "./knownModels.ts";
+import { percent } from "./percent.ts";
 import type { Distribution, Objectives } from "./report.ts";
 import { simulateScaled } from "./simulateScaled.ts";
 import type { Trace } from "./traces/request.ts";
@@ -78,7 +79,7 @@ export function predict(
   const requests = trace.requests.length;
   const missed =
     attainment < wantedAttainment
-      ? [`${share(attainment)} of the requests meet both objectives, ${share(wantedAttainment)} should`]
+      ? [`${percent(attainment)} of the requests meet both objectives, ${percent(wantedAttainment)} should`]
       : [];
   const left =
     refused + stuck > 0
@@ -164,8 +165,4 @@ function infeasible(
         ? `SLOInfeasible: no degree brings prompts of class ${one.name} under their TTFT; the best is ${bestTtftSeconds.toFixed(2)} s`
         : `prompts of class ${one.name} fit no group`,
     );
-}
-
-function share(value: number): string {
-  return `${(value * 100).toFixed(1)} %`;
 }

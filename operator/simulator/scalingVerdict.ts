@@ -3,6 +3,7 @@
  * planner is to have 95 % of the clairvoyant schedule's goodput at no more than 110 % of its GPU-hours, to be better on both
  * than every rival (rivalry.ts), and to turn back no oftener than a load allows.
  */
+import { percent } from "./percent.ts";
 import { against, type Played } from "./rivalry.ts";
 
 /** Of the clairvoyant schedule's. */
@@ -100,8 +101,4 @@ export function nearest<Run extends Side>(csps: Run, runs: readonly Run[]): read
   const best = runs.toSorted((a, b) => b.attainment - a.attainment || a.gpuHours - b.gpuHours)[0];
   const found = [atItsHours ?? thriftiest, atItsGoodput ?? best].filter((run) => run !== undefined);
   return [...new Set(found)];
-}
-
-export function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { llama8b } from "../../planning/cost/modelShape.ts";
 import { readText } from "../dataFolder.ts";
 import { qwen32b } from "../knownModels.ts";
+import { percent } from "../percent.ts";
 import { fitRun, mean, parseRun, playRun, type Rates, type RecordedRequest } from "./recordedRun.ts";
 
 export const mostError = 0.08;
@@ -89,7 +90,6 @@ export function told({ run, requests, rates, fitted, heldOut }: Comparison): str
 }
 
 function meanTold({ what, recordedSeconds, simulatedSeconds, error, p50Error, p90Error }: Mean): string {
-  const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
   const both = `mean ${recordedSeconds.toFixed(4)} s recorded, ${simulatedSeconds.toFixed(4)} s simulated`;
   const single = `of single requests p50 ${percent(p50Error)}, p90 ${percent(p90Error)}`;
   return `${what} ${both}, ${percent(error)}; ${single}`;

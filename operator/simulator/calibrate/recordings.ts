@@ -4,22 +4,11 @@
  *     node operator/simulator/calibrate/recordings.ts
  */
 import { givenTo } from "../commandLine.ts";
-import { dataAbsent, dataFolder } from "../dataFolder.ts";
-import { comparisons, mostError, near, told } from "./heldOut.ts";
+import { mostError } from "./heldOut.ts";
+import { judgeRecordings } from "./judgeRecordings.ts";
 
 const usage = `usage: node operator/simulator/calibrate/recordings.ts
 Fits rates to the first half of each recorded run and prints the error of the other half.
 exit code: 0 each held-out mean is within ${mostError * 100} %, or there are no recordings; 1 one is not; 2 the command line is wrong`;
 
-if (givenTo(usage, { options: {} }) !== undefined) compare();
-
-function compare(): void {
-  const folder = dataFolder();
-  if (folder === undefined) {
-    console.log(`No recordings: ${dataAbsent}.`);
-    return;
-  }
-  const all = comparisons(folder);
-  for (const one of all) console.log(`\n${told(one)}`);
-  if (!near(all)) process.exitCode = 1;
-}
+if (givenTo(usage, { options: {} }) !== undefined) judgeRecordings();
