@@ -9,7 +9,6 @@ import {
   type Resource,
   decodePools,
   deployments,
-  events,
   leases,
   pods,
   secrets,
@@ -123,7 +122,7 @@ describe("the operator on a real API server", { timeout: 360_000 }, () => {
       members: [{ rankId: "m-prefill-0-0" }, { rankId: "m-prefill-0-1" }],
     });
     for (const reason of ["Placed", "GateLifted", "RosterPushed", "EpochFormed", "Available"])
-      await untilTold(namespace, reason);
+      await world.untilTold(namespace, reason);
 
     await dispose(namespace);
     const kinds: readonly Resource[] = [
@@ -311,7 +310,7 @@ describe("when machines and stores are lost", { timeout: 360_000 }, () => {
     await eventually(async () => {
       expect(await world.read(cspsDeployments, namespace, "m")).toBeUndefined();
     }, 60_000);
-    await untilTold(namespace, "StateNotCleared");
+    await world.untilTold(namespace, "StateNotCleared");
   });
 });
 
@@ -380,10 +379,4 @@ async function useExternalStore(namespace: string, url: string): Promise<void> {
   });
   const stateStore = { mode: "External", urlSecret: { name: "redis" } };
   await world.applyDeployment(namespace, { ...aSpec({ degree: 1, ranks: 1 }), stateStore });
-}
-
-async function untilTold(namespace: string, reason: string): Promise<void> {
-  await eventually(async () => {
-    expect((await world.list(events, namespace)).map((event) => event.reason)).toContain(reason);
-  });
 }

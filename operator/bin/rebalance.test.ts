@@ -6,16 +6,7 @@ import { aMoveRecord, valueOf } from "../../runtime/state/testing/conformance.ts
 import { type RedisServer, startRedisServer } from "../../runtime/state/testing/redisServer.ts";
 import { create, mergePatch } from "../kube/apply.ts";
 import type { DecodePool, Pod } from "../kube/object.ts";
-import {
-  configMaps,
-  cspsDeployments,
-  decodePools,
-  events,
-  leases,
-  nodes,
-  pods,
-  secrets,
-} from "../kube/resource.ts";
+import { configMaps, cspsDeployments, decodePools, leases, nodes, pods, secrets } from "../kube/resource.ts";
 import { imbalance, poolLoads } from "../planning/rebalance/load.ts";
 import { replayRebalance } from "../planning/rebalance/plan.ts";
 import { defaultRebalancePolicy } from "../planning/rebalance/pool.ts";
@@ -113,12 +104,6 @@ function memoryImbalance(kv: FakePool): number {
 
 const csps = (...args: readonly string[]): Promise<CliAnswer> =>
   runCliHere([...args, "-n", namespace, "--kubeconfig", world.plane.kubeconfigPath]);
-
-async function untilTold(reason: string): Promise<void> {
-  await eventually(async () => {
-    expect((await world.list(events, namespace)).map((event) => event.reason)).toContain(reason);
-  });
-}
 
 /** The reason of the last look at the pool, as dashboards see it. */
 async function untilState(reason: string): Promise<void> {
@@ -229,7 +214,7 @@ describe("the rebalancer", { timeout: 360_000 }, () => {
         expect(kv.moves.map((move) => move.phase)).not.toContain("copying");
         expect(valueOf(await state.listMoves())).toEqual([]);
       });
-      await untilTold("RebalanceFrozen");
+      await world.untilTold(namespace, "RebalanceFrozen");
       expect(await decodePods()).toHaveLength(3);
     },
   );

@@ -1,11 +1,12 @@
 /** A real control plane with nodes, kubelets and ranks played by the test, and an operator that can be restarted. */
 import { join } from "node:path";
+import { expect } from "vitest";
 import { startControlPlane, type ControlPlane } from "../../../e2e/cluster/native.ts";
 import { create, get, mergePatch } from "../../kube/apply.ts";
 import { type Cluster, connect } from "../../kube/cluster.ts";
 import { listPages } from "../../kube/list.ts";
 import type { KubeObject, SPGroup } from "../../kube/object.ts";
-import { cspsDeployments, namespaces, nodes, type Resource, spGroups } from "../../kube/resource.ts";
+import { cspsDeployments, events, namespaces, nodes, type Resource, spGroups } from "../../kube/resource.ts";
 import { createLogger } from "../../observability/logger.ts";
 import { defaultGangPolicy } from "../../planning/gang/plan.ts";
 import { type RunningOperator, startOperator } from "../compose.ts";
@@ -147,6 +148,13 @@ export class World {
 
   async list<T extends KubeObject>(resource: Resource<T>, namespace: string): Promise<T[]> {
     return (await listPages(this.cluster, { resource, namespace })).items;
+  }
+
+  /** Waits until an Event in the namespace gives this reason. */
+  async untilTold(namespace: string, reason: string): Promise<void> {
+    await eventually(async () => {
+      expect((await this.list(events, namespace)).map((event) => event.reason)).toContain(reason);
+    });
   }
 
   async #patchNode(name: string, status: object): Promise<void> {
