@@ -2,7 +2,6 @@
 import { expect, test } from "vitest";
 import { run } from "../cluster/command.ts";
 import { GPU_RESOURCE, GPUS_PER_WORKER } from "../cluster/topology.ts";
-import { z } from "zod";
 import { demand, eventually } from "./eventually.ts";
 import {
   deletePod,
@@ -15,7 +14,7 @@ import {
   stream,
   streamsThrough,
 } from "./faults.ts";
-import { isReady, type Pod } from "./objects.ts";
+import { isReady, leaseShape, type Pod } from "./objects.ts";
 import { lead, operatorPods, operators, renewedLead } from "./operators.ts";
 import { openPool } from "./pool.ts";
 import { movesDuring } from "./poolRecord.ts";
@@ -70,8 +69,6 @@ test(
     }
   },
 );
-
-const leaseShape = z.object({ spec: z.object({ renewTime: z.string() }) });
 
 /** Waits until the node's kubelet has told that it lives after this time: a condition may be from before it stopped. */
 async function reported(node: string, sinceMs: number, deadlineMs: number): Promise<void> {

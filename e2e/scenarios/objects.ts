@@ -41,6 +41,11 @@ export const deploymentShape = z.object({
     .default({ conditions: [] }),
 });
 
+/** Of a node's kubelet, or of operators that one of them leads. */
+export const leaseShape = z.object({
+  spec: z.object({ holderIdentity: z.string(), renewTime: z.string() }),
+});
+
 export const eventShape = z.object({
   type: z.string().default(""),
   reason: z.string().default(""),

@@ -1,8 +1,7 @@
 /** The operator's processes, and which of them leads. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
 import { demand, eventually } from "./eventually.ts";
-import { isReady, listOf, type Pod, podShape } from "./objects.ts";
+import { isReady, leaseShape, listOf, type Pod, podShape } from "./objects.ts";
 import { get, kubectl, world } from "./world.ts";
 
 const MINUTE = 60_000;
@@ -22,8 +21,6 @@ export async function operators(count: number): Promise<void> {
     demand(now.length === count && now.every(isReady), `there are ${now.length}`);
   });
 }
-
-const leaseShape = z.object({ spec: z.object({ holderIdentity: z.string(), renewTime: z.string() }) });
 
 export interface Lead {
   /** Of the leading process; one that comes back in the same pod has another. */

@@ -19,6 +19,13 @@ function spread(loads: Loads, move: Move, quantity: Quantity): number {
   return from === undefined || to === undefined ? NaN : amountOf(from, quantity) - amountOf(to, quantity);
 }
 
+/** What ranks carry once the move is over. */
+function moved(loads: Loads, move: Move, pool: PoolSnapshot): Loads {
+  const request = pool.requests.find((one) => one.requestId === move.requestId);
+  if (request === undefined) throw new Error("A move of no request");
+  return withMove(loads, move, { request, leased: false });
+}
+
 describe("planning a balance", () => {
   it("gives the slowest rank's oldest pages to the least loaded rank, and leaves the newest page", () => {
     const pool = aPool(three, [aRequest("r", "aaaaaaaaaa"), aRequest("s", "bb")]);
@@ -173,11 +180,7 @@ describe("any pool, balanced to the end", () => {
       fc.property(anyPool, (pool) => {
         const before = poolLoads(pool, policy);
         const { moves } = planRebalance(pool, policy);
-        const after = moves.reduce((loads, move) => {
-          const request = pool.requests.find((one) => one.requestId === move.requestId);
-          if (request === undefined) throw new Error("A move of no request");
-          return withMove(loads, move, { request, leased: false });
-        }, before);
+        const after = moves.reduce((loads, move) => moved(loads, move, pool), before);
         const changed = firstChange(before, after, "scan") || firstChange(before, after, "memory");
         if (moves.length > 0) expect(changed).toBeLessThan(0);
       }),
@@ -190,10 +193,8 @@ describe("any pool, balanced to the end", () => {
       fc.property(anyPool, (pool) => {
         let loads = poolLoads(pool, policy);
         for (const move of planRebalance(pool, policy).moves) {
-          const request = pool.requests.find((one) => one.requestId === move.requestId);
-          if (request === undefined) throw new Error("A move of no request");
           const before = loads;
-          loads = withMove(loads, move, { request, leased: false });
+          loads = moved(loads, move, pool);
           const narrowed = quantities.filter((quantity) => {
             const [then, now] = [spread(before, move, quantity), spread(loads, move, quantity)];
             return now > 0 && now < then;

@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from free_ports import free_ports
@@ -38,6 +40,12 @@ class RedisProcess:
     def _place(self) -> list[str]:
         return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
 
+    def url_file(self) -> Path:
+        """As a rank is told where its state store is."""
+        file = self._folder / "url"
+        file.write_text(f"redis://127.0.0.1:{self.port}/0\n")
+        return file
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait(60)
@@ -49,3 +57,13 @@ class SentinelProcess(RedisProcess):
     def _place(self) -> list[str]:
         file = str(self._folder / "sentinel.conf")
         return [file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[RedisProcess]:
+    process = RedisProcess(folder)
+    try:
+        yield process
+    finally:
+        process.client.close()
+        process.stop()

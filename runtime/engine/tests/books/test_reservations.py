@@ -26,6 +26,12 @@ class Line:
     def ask(self, name: str, pages: int, wait_ms: int = 5_000, now: float = 0.0) -> Answer:
         return self.reservations.ask(Wish(name, (64 * pages - 1, 1), 30_000, wait_ms), now)
 
+    def free_all(self, now: float) -> None:
+        """`full` ends, and a tick tells of whoever gets its pages."""
+        self.book.end("full")
+        self.reservations.serve(now)
+        self.tick()
+
     def tick(self) -> None:
         with self.reservations.confirming():
             self.reservations.take_new()
@@ -84,9 +90,7 @@ def test_asking_again_keeps_the_place_and_a_cancel_gives_it_up() -> None:
     line = Line()
     first, second = line.ask("first", 8), line.ask("second", 8)
     again = line.ask("first", 8)
-    line.book.end("full")
-    line.reservations.serve(0.0)
-    line.tick()
+    line.free_all(now=0.0)
     assert [first.result(0), again.result(0), second.done()] == [line.book.requests["first"]] * 2 + [False]
     assert line.book.pages_free == 2
     also = line.ask("second", 8)
@@ -103,9 +107,7 @@ def test_whoever_asks_again_waits_as_long_as_it_said_and_so_does_the_first() -> 
     line.reservations.serve(0.6)
     with pytest.raises(Refused, match="waited for them in line"):
         hurried.result(0)
-    line.book.end("full")
-    line.reservations.serve(1.0)
-    line.tick()
+    line.free_all(now=1.0)
     assert patient.result(0).request_id == "r"
 
 
@@ -115,9 +117,7 @@ def test_pages_go_to_whoever_of_two_askers_is_still_there_and_to_nobody_when_bot
     gone, too = line.ask("left", 2), line.ask("left", 2)
     for left in (first, gone, too):
         left.cancel()
-    line.book.end("full")
-    line.reservations.serve(0.0)
-    line.tick()
+    line.free_all(now=0.0)
     assert again.result(0).request_id == "r"
     assert set(line.book.requests) == {"r"}
     assert line.reservations.waiting == 0
@@ -133,9 +133,7 @@ def test_a_wish_with_other_lengths_stands_at_the_end_instead_of_the_first_which_
         line.ask("r", 11)
     with pytest.raises(Refused, match="requestId: r was asked for with other lengths"):
         other.result(0)
-    line.book.end("full")
-    line.reservations.serve(0.0)
-    line.tick()
+    line.free_all(now=0.0)
     assert second.result(0).request_id == "second"
     assert set(line.book.requests) == {"second"}
 

@@ -91,6 +91,11 @@ class _Opening(web.StreamResponse):
         """It has it all."""
 
 
+async def _leave(client: asyncio.Future[web.StreamResponse]) -> None:
+    client.cancel()
+    await asyncio.wait({client})
+
+
 async def _turn() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
@@ -108,8 +113,7 @@ def test_what_the_next_client_begins_to_follow_is_not_cancelled_when_the_one_bef
         await asyncio.sleep(0.1)
         again = streams.follow(stream)
         await asyncio.sleep(0)
-        left.cancel()
-        await asyncio.wait({left})
+        await _leave(left)
         streams.board.relay("r", DONE)
         await again
         await streams.close()
@@ -127,8 +131,7 @@ def test_an_attempt_whose_id_is_being_cancelled_is_refused_and_later_gets_nothin
         streams = _Streams()
         left = streams.follow(streams.board.open("r", "about"))
         await asyncio.sleep(0.1)
-        left.cancel()
-        await asyncio.wait({left})
+        await _leave(left)
         with pytest.raises(Refused, match="requestId: r is being cancelled") as refused:
             streams.answers.refuse_cancelled("r")
         assert refused.value.failure.retry_after_ms
@@ -148,8 +151,7 @@ def test_an_answer_that_was_over_before_its_client_left_is_told_again(monkeypatc
         stream = streams.board.open("r", "about")
         left = streams.follow(stream)
         await asyncio.sleep(0.1)
-        left.cancel()
-        await asyncio.wait({left})
+        await _leave(left)
         streams.board.relay("r", DONE)
         await streams.close()
         assert streams.board.done("r", "about") is stream

@@ -11,7 +11,7 @@ import pytest
 from gateway_part import Request
 from rank_process import Group, Place, wait_for
 from redis import Redis
-from redis_process import RedisProcess
+from redis_process import RedisProcess, running_redis
 from tiny_model import prompt_of
 
 from csps_engine.state.verbs import VERBS, read_verb
@@ -53,18 +53,14 @@ class Counted:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    process = RedisProcess(tmp_path)
-    yield process
-    process.client.close()
-    process.stop()
+    with running_redis(tmp_path) as process:
+        yield process
 
 
 @pytest.fixture
 def groups(place: Place, redis: RedisProcess, tmp_path: Path) -> Iterator[tuple[Group, Group]]:
     """A prefill group of one rank and a decode pool of two, which publish to Redis."""
-    url = tmp_path / "url"
-    url.write_text(f"redis://127.0.0.1:{redis.port}/0\n")
-    there = replace(place, folder=tmp_path, settings={**place.settings, "CSPS_REDIS_URL_FILE": str(url)})
+    there = replace(place, folder=tmp_path, settings={**place.settings, "CSPS_REDIS_URL_FILE": str(redis.url_file())})
     prefill, decode = Group(there, "counted-prefill-0", "prefill", 1), Group(there, "counted-decode", "decode", 2)
     with prefill.served(), decode.served():
         yield prefill, decode
